@@ -1,0 +1,31 @@
+"""The errors a caller may want to catch. One tree, one base.
+
+    DenoiseError          exit code 1
+    ├── UsageError        exit code 2: the request itself cannot be carried out as asked
+    ├── MediaError        a file cannot be read or written
+    └── ModelError        weights cannot be found, read or trusted
+
+Every message is one sentence or two: what came, what is allowed, what to do.
+"""
+
+from __future__ import annotations
+
+
+class DenoiseError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(DenoiseError):
+    """The request cannot be carried out as asked: a missing input, an option out of range, output equal to input."""
+
+    exit_code = 2
+
+
+class MediaError(DenoiseError):
+    """A file cannot be read or written: truncated, not an image, no permission, no space left."""
+
+
+class ModelError(DenoiseError):
+    """Weights or their config cannot be found, read or trusted."""
