@@ -1,0 +1,32 @@
+"""Networks: plain modules that know nothing of files, devices, windows or Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from denoise.errors import ModelError
+from denoise.models.noise_level import NoiseLevel
+from denoise.models.unet import UNet
+
+NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "NoiseLevel": NoiseLevel}
+"""What a weights folder may name. Nothing else is ever built from a config."""
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Build a network from `{"class": name, **arguments}`; raises ModelError for what it does not know."""
+    arguments = dict(config)
+    name = arguments.pop("class", None)
+    if name not in NETWORKS:
+        raise ModelError(f"Network {name!r} is not known; a config may name {', '.join(NETWORKS)}.")
+    try:
+        return NETWORKS[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name} cannot be built from {arguments}: {error}.") from error
+
+
+def describe(network: nn.Module) -> dict[str, Any]:
+    """The config that `build` makes the same network from."""
+    return {"class": type(network).__name__, **network.config}  # type: ignore[dict-item]

@@ -1,0 +1,49 @@
+"""Where to compute and in which number format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from denoise.errors import UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """The device that a name means; `auto` is CUDA, then Apple's MPS, then the CPU."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"Device {device!r} cannot be used here; try --device auto or --device cpu.") from error
+    return chosen
+
+
+def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """The number format for convolutions on a device, and the reason for it."""
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise UsageError(f"Number format {dtype!r} is not known; choose auto, {', '.join(DTYPES)}.")
+        return DTYPES[dtype], "asked for"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "this GPU multiplies bfloat16 natively"
+        return torch.float16, "this GPU has no native bfloat16"
+    if device.type == "cpu" and cpu_multiplies_bfloat16():
+        return torch.bfloat16, "this CPU multiplies bfloat16 natively"
+    return torch.float32, f"no native bfloat16 was found on {device.type}"
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has bfloat16 matrix instructions (AVX512-BF16, AMX or Arm's); emulation would be slower."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))

@@ -1,0 +1,56 @@
+"""How noisy is this picture? A small network that answers for every place and for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class NoiseLevel(nn.Module):
+    """Estimate the standard deviation of the noise from the picture alone.
+
+    Noise shows where the picture is flat, so beside the level of every cell (`multiple_of` pixels square) the network
+    says how sure it is of it. The level of the whole picture is the mean weighted by that confidence; the map is the
+    level itself. Sigma is on the scale of the signal (0..1), not 0..255.
+
+    Shape:
+        - Input: `[B, C, H, W]`, 0..1, sides a multiple of `multiple_of`
+        - Output: levels `[B, 1, H/m, W/m]` and logarithmic weights of the same shape
+    """
+
+    def __init__(self, channels: int = 3, width: int = 32, unshuffle: int = 2, depths: Sequence[int] = (2, 1, 1)) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "width": width, "unshuffle": unshuffle, "depths": list(depths)}
+        self.channels = channels
+        self.unshuffle = unshuffle
+        self.multiple_of = unshuffle * 2 ** (len(depths) - 1)
+        self.head = nn.Conv2d(channels * unshuffle**2, width, 3, padding=1)
+        layers: list[nn.Module] = []
+        for level, depth in enumerate(depths):
+            if level:
+                layers += [nn.ReLU(), nn.Conv2d(width, 2 * width, 2, stride=2)]
+                width *= 2
+            for _ in range(depth):
+                layers += [nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.body = nn.Sequential(*layers, nn.ReLU())
+        self.tail = nn.Conv2d(width, 2, 1)
+
+    def forward(self, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels and logarithmic weights, a cell each."""
+        features = self.body(self.head(F.pixel_unshuffle(observed - 0.5, self.unshuffle)))
+        level, weight = self.tail(features).float().chunk(2, dim=1)
+        return F.softplus(level) * 0.1, weight
+
+
+def pool_level(levels: Tensor, weights: Tensor) -> Tensor:
+    """One level for the whole: the mean of the levels, weighted by the exponential of the weights.
+
+    Shape:
+        - Input: `[B, 1, *S]` twice
+        - Output: `[B]`
+    """
+    share = torch.softmax(weights.flatten(1), dim=1)
+    return (levels.flatten(1) * share).sum(1)

@@ -1,0 +1,185 @@
+"""Weights on disk: a name or a path becomes networks and a card, and back.
+
+A weights folder holds `model.safetensors` (float16), `config.yaml` (what rebuilds the networks and what inference must
+know), `README.md` (the model card) and `metrics.json` (measured). Nothing is ever unpickled or downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from denoise.errors import ModelError
+from denoise.models import build, describe
+
+WEIGHTS, CONFIG, METRICS, README = "model.safetensors", "config.yaml", "metrics.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a set of weights beside the numbers themselves."""
+
+    name: str
+    summary: str
+    licence: str
+    data: list[str]
+    """What it was trained on, with licences"""
+    recipe: str
+    commit: str
+    limits: list[str]
+    statistic: str = "map"
+    """How an estimated noise level conditions the network: `picture` (one level for all of it) or `map` (place by place)"""
+    medium: str = "image"
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Networks ready to use, in float32 on the CPU, and their card."""
+
+    network: nn.Module
+    noise_level: nn.Module | None
+    card: Card
+
+
+def root() -> Path:
+    """The folder of shipped weights: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "pretrained"
+
+
+def names() -> list[str]:
+    """Names of the shipped weights."""
+    return sorted(path.parent.name for path in root().glob(f"*/{CONFIG}"))
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Path:
+    """The weights folder that a shipped name, a folder or a weights file means."""
+    path = Path(name_or_path)
+    for folder in (root() / path, path, path.parent):
+        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+            return folder
+    raise ModelError(
+        f"There are no weights called {str(name_or_path)!r}; shipped are {', '.join(names()) or 'none'}, "
+        f"or give a folder that holds {CONFIG} and {WEIGHTS}."
+    )
+
+
+def read_card(name_or_path: str | os.PathLike[str]) -> Card:
+    """The card alone, without building a network."""
+    folder = find(name_or_path)
+    config = _read_config(folder)
+    try:
+        return Card(**config["card"], metrics=_read_metrics(folder))
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CONFIG} has no valid card: {error}; export the weights again.") from error
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Weights:
+    """Build the networks of a weights folder and fill them; raises ModelError when anything does not fit or verify."""
+    folder = find(name_or_path)
+    config, card = _read_config(folder), read_card(folder)
+    data = _read_bytes(folder / WEIGHTS)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != config.get("sha256"):
+        raise ModelError(
+            f"{folder / WEIGHTS} is not the file that its config was written for (sha256 {digest[:12]}...); "
+            "install the package again or export the weights again."
+        )
+    try:
+        tensors = load_tensors(data)
+    except SafetensorError as error:
+        raise ModelError(f"{folder / WEIGHTS} is not a valid safetensors file: {error}.") from error
+    network = _fill("network", config, tensors, folder)
+    noise_level = _fill("noise_level", config, tensors, folder) if config.get("noise_level") else None
+    return Weights(network, noise_level, card)
+
+
+def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
+    """Write a weights folder: float16 safetensors, config, card and metrics."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    config: dict[str, Any] = {}
+    for part in ("network", "noise_level"):
+        module = getattr(weights, part)
+        if module is not None:
+            config[part] = describe(module)
+            tensors |= {f"{part}.{key}": value.half().contiguous() for key, value in module.state_dict().items()}
+    data = save_tensors(tensors)
+    card = asdict(weights.card)
+    metrics = card.pop("metrics")
+    config |= {"sha256": hashlib.sha256(data).hexdigest(), "card": card}
+    _write(folder / WEIGHTS, data)
+    _write(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, width=118).encode())
+    _write(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+    _write(folder / README, _model_card(weights).encode())
+    return folder
+
+
+def _fill(part: str, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> nn.Module:
+    module = build(config.get(part) or {})
+    prefix = part + "."
+    own = {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:
+        raise ModelError(f"{folder / WEIGHTS} does not fit the {part} of its config: {error}") from error
+    return module.eval().requires_grad_(False)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(_read_bytes(folder / CONFIG))
+    except yaml.YAMLError as error:
+        raise ModelError(f"{folder / CONFIG} is not valid YAML: {error}.") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder / CONFIG} holds no config; export the weights again.")
+    return config
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    path = folder / METRICS
+    metrics = json.loads(_read_bytes(path)) if path.is_file() else {}
+    return dict(metrics)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ModelError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _model_card(weights: Weights) -> str:
+    card = weights.card
+    millions = sum(p.numel() for p in weights.network.parameters()) / 1e6
+    lines = [f"# {card.name}", "", card.summary, ""]
+    lines += [f"- Licence of the weights: {card.licence}", f"- Network: {type(weights.network).__name__}, {millions:.1f} M weights"]
+    lines += [f"- Trained by `denoise train {card.recipe}` at commit {card.commit}", "", "## Data", ""]
+    lines += [f"- {line}" for line in card.data]
+    lines += ["", "## Measured", ""]
+    lines += [f"- {key}: {value}" for key, value in card.metrics.items()] or ["- nothing yet"]
+    lines += ["", "## Limits", "", *(f"- {line}" for line in card.limits), ""]
+    return "\n".join(lines)
