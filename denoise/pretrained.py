@@ -64,6 +64,11 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in root().glob(f"*/{CONFIG}"))
 
 
+def models() -> list[Card]:
+    """Cards of the shipped weights."""
+    return [read_card(name) for name in names()]
+
+
 def find(name_or_path: str | os.PathLike[str]) -> Path:
     """The weights folder that a shipped name, a folder or a weights file means."""
     path = Path(name_or_path)

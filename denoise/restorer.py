@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,7 +62,9 @@ class Restorer:
         self.card = card
         self.network = self._placed(network)
         self.noise_level = None if noise_level is None else self._placed(noise_level)
-        self.windows = windows or Windows(**WINDOWS, multiple_of=int(network.multiple_of))  # type: ignore[arg-type]
+        parts = [network] if noise_level is None else [network, noise_level]
+        multiple_of = math.lcm(*(int(part.multiple_of) for part in parts))  # type: ignore[arg-type]
+        self.windows = windows or Windows(**WINDOWS, multiple_of=multiple_of)
 
     def __repr__(self) -> str:
         name = self.card.name if self.card else type(self.network).__name__
@@ -102,6 +105,7 @@ class Restorer:
             - Yielded: `[C, stop - start, W]` float32, not clipped
         """
 
+        @torch.inference_mode()
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
             observed = window.to(self.device)
             condition = self._condition(noise, window, position)
@@ -112,8 +116,7 @@ class Restorer:
                 restored = restored.unflatten(1, (-1, 3)).mean(2)
             return observed.lerp(restored, strength) if strength < 1 else restored
 
-        with torch.inference_mode():
-            yield from sweep_rows(restore, read, shape[1:], self.windows)
+        yield from sweep_rows(restore, read, shape[1:], self.windows)
 
     def estimate(self, read: Read, shape: Sequence[int]) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
@@ -127,6 +130,7 @@ class Restorer:
         cell = int(network.multiple_of)  # type: ignore[arg-type]
         maps: list[Tensor] = []
 
+        @torch.inference_mode()
         def look(window: Tensor, position: tuple[slice, ...]) -> Tensor:
             parts = [self._run(network, part) for part in self._bands(window.to(self.device))]
             level = torch.stack([part[0] for part in parts]).mean(0)
@@ -134,12 +138,11 @@ class Restorer:
             both = torch.cat([level, weight], dim=1)
             return both.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
-        with torch.inference_mode():
-            windows = Windows(size=self.windows.size, context=32, fade=0, multiple_of=cell)
-            for start, _, rows in sweep_rows(look, read, shape[1:], windows):
-                maps.append(rows[:, -start % cell :: cell, ::cell])
-            levels, weights = torch.cat(maps, dim=1)[:, None, None].unbind(0)
-            sigma = 255 * float(pool_level(levels, weights))
+        windows = Windows(size=self.windows.size, context=32, fade=0, multiple_of=cell)
+        for start, _, rows in sweep_rows(look, read, shape[1:], windows):
+            maps.append(rows[:, -start % cell :: cell, ::cell])
+        levels, weights = torch.cat(maps, dim=1)[:, None, None].unbind(0)
+        sigma = 255 * float(pool_level(levels, weights))
         if self.card is None or self.card.statistic == "picture":
             return Noise(sigma)
         return Noise(sigma, levels, cell)

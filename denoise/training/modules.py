@@ -11,7 +11,10 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from denoise import pretrained
 from denoise.corruptions.base import Corruption
+from denoise.errors import ModelError
+from denoise.models import describe
 from denoise.models.noise_level import pool_level
 from denoise.training.losses import PSNRLoss
 from denoise.training.optimizers import Muon
@@ -54,6 +57,7 @@ class Restoration(L.LightningModule):
         self.lr = lr
         self.warmup_steps = warmup_steps
         self.seed = seed
+        self.recipe = ""
 
     def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare."""
@@ -78,17 +82,20 @@ class Restoration(L.LightningModule):
         pooled = (pool_level(levels, weights) - whole).abs() / (whole + 5 / 255)
         return local.mean() + pooled.mean()
 
-    def validation_step(self, clean: Tensor, batch_idx: int) -> None:
+    def validation_step(self, clean: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """PSNR of every validation corruption, drawn alike each time, and the error of the estimated level."""
+        shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
             seen = corruption(clean, torch.Generator(clean.device).manual_seed(1000 * batch_idx + k))
             restored = self.network(seen.observed.contiguous(memory_format=torch.channels_last), seen.condition)
             error = (restored.float().clamp(0, 1) - seen.target).square().mean()
             self.log(f"val/psnr_{name}_db", -10 * torch.log10(error), sync_dist=True)
+            shown = {"observed": seen.observed, "restored": restored, "target": seen.target}
             if self.noise_level is not None and seen.condition is not None:
                 level = pool_level(*self.noise_level(seen.observed))
                 truth = seen.condition.mean()
                 self.log(f"val/level_{name}_error", ((level - truth) / truth).abs().mean(), sync_dist=True)
+        return shown
 
     def configure_optimizers(self) -> Any:
         """Muon for the kernels, AdamW for the rest."""
@@ -101,6 +108,27 @@ class Restoration(L.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.lr * factor
         self.log("train/lr", self.lr * factor)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what `denoise export-weights` needs beside the weights, as plain data."""
+        networks = {"network": self.network, "noise_level": self.noise_level}
+        checkpoint["denoise"] = {
+            "networks": {part: describe(module) for part, module in networks.items() if module is not None},
+            "recipe": self.recipe,
+            "metrics": {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")},
+        }
+
+    def load_pretrained(self, name_or_path: str) -> None:
+        """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe."""
+        weights = pretrained.load(name_or_path)
+        for mine, theirs in ((self.network, weights.network), (self.noise_level, weights.noise_level)):
+            if mine is None or theirs is None:
+                continue
+            if describe(mine) != describe(theirs):
+                raise ModelError(
+                    f"The weights {name_or_path} are of {describe(theirs)}, the recipe has {describe(mine)}; make them alike."
+                )
+            mine.load_state_dict(theirs.state_dict())
 
     def progress(self) -> float:
         """How much of the training is done, 0..1: by steps or by the clock, whichever is further."""

@@ -13,24 +13,24 @@ from torch.optim.adamw import adamw
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
-def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Replace the singular values of a matrix by numbers close to one (about 0.7 to 1.2).
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Replace the singular values of each matrix by numbers close to one (about 0.7 to 1.2).
 
     The Newton-Schulz iteration `X <- (a + b XX' + c (XX')^2) X` only ever multiplies X from the left by polynomials of
-    its Gram matrix G. These commute, so the products are gathered on the small side (m x m for m <= n) and X itself is
-    multiplied once: 4 m^3 an iteration in place of 4 m^2 n, five times less for a 3x3 kernel with 256 channels.
+    its Gram matrix. These commute, so the products are gathered on the small side (m x m for m <= n) and X itself is
+    multiplied once: 4 m^3 an iteration in place of 4 m^2 n, nine times less for a square 3x3 kernel.
 
     Shape:
-        - Input, output: `[m, n]`
+        - Input, output: `[K, m, n]`, float32
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalise(matrix.T, iterations).T
-    x = matrix.float() / (torch.linalg.matrix_norm(matrix.float()) + 1e-7)
-    gram = x @ x.T
-    eye = torch.eye(len(gram), device=gram.device)
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonalise(matrices.mT, iterations).mT
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    gram = x @ x.mT
+    eye = torch.eye(gram.shape[-1], device=gram.device)
     total = eye
     for _ in range(iterations):
-        step = _A * eye + _B * gram + _C * gram @ gram
+        step = torch.baddbmm(_A * eye + _B * gram, gram, gram, alpha=_C)
         total = step @ total
         gram = step @ gram @ step
     return total @ x
@@ -79,14 +79,18 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any]) -> None:
+        alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
         for p in group["params"]:
-            if p.grad is None:
-                continue
-            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            momentum.lerp_(p.grad, 1 - group["momentum"])
-            update = p.grad.lerp(momentum, group["momentum"]).flatten(1)
-            scale = 0.2 * max(update.shape) ** 0.5
-            p.add_(orthogonalise(update).view(p.shape), alpha=-group["lr"] * scale)
+            if p.grad is not None:
+                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                momentum.lerp_(p.grad, 1 - group["momentum"])
+                alike.setdefault(p.shape, []).append((p, p.grad.lerp(momentum, group["momentum"]).flatten(1)))
+        for shape, pairs in alike.items():  # kernels of one shape in one batch: small matrix products are slow alone
+            kernels, updates = zip(*pairs, strict=True)
+            steps = orthogonalise(torch.stack(updates))
+            scale = 0.2 * max(steps.shape[1:]) ** 0.5
+            for p, step in zip(kernels, steps, strict=True):
+                p.add_(step.view(shape), alpha=-group["lr"] * scale)
 
     def _adamw(self, group: dict[str, Any]) -> None:
         params = [p for p in group["params"] if p.grad is not None]

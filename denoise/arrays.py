@@ -1,0 +1,90 @@
+"""The kinds of arrays a caller may bring, as float batches and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from denoise.errors import UsageError
+
+_MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
+_ALLOWED = (
+    "give a torch tensor [C, H, W] or [B, C, H, W] of floats 0..1, a NumPy array [H, W] or [H, W, C] "
+    "(uint8, uint16 or floats 0..1) or a PIL image of mode L, LA, RGB or RGBA"
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a picture was before it became a float batch, so that the result can be made the same."""
+
+    family: Literal["torch", "numpy", "pil"]
+    original: Any
+
+
+def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
+    """A picture as float32 `[B, C, H, W]` on the CPU, and its kind; raises UsageError for what is none."""
+    if isinstance(picture, Tensor):
+        if not picture.is_floating_point() or picture.ndim not in (3, 4) or picture.shape[-3] not in (1, 3):
+            raise UsageError(f"A {picture.dtype} tensor of shape {list(picture.shape)} is no picture; {_ALLOWED}.")
+        batch = picture.detach().float().cpu().reshape(-1, *picture.shape[-3:])
+        return _checked(batch), Kind("torch", picture)
+    if isinstance(picture, np.ndarray):
+        if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (1, 3)):
+            raise UsageError(f"A NumPy array of shape {list(picture.shape)} is no picture; {_ALLOWED}.")
+        return _checked(_from_numpy(picture)), Kind("numpy", picture)
+    if isinstance(picture, Image.Image):
+        if picture.mode not in _MODES:
+            raise UsageError(f"A PIL image of mode {picture.mode} cannot be restored; {_ALLOWED}.")
+        colour = np.array(picture)
+        if picture.mode.endswith("A"):
+            colour = colour[..., : _MODES[picture.mode]]
+        return _checked(_from_numpy(colour)), Kind("pil", picture)
+    raise UsageError(f"A {type(picture).__name__} is no picture; {_ALLOWED}.")
+
+
+def from_tensor(batch: Tensor, kind: Kind) -> Any:
+    """The restored batch as the kind the original was: same type, shape, dtype, device, mode and alpha."""
+    original = kind.original
+    if kind.family == "torch":
+        return batch.reshape(original.shape).to(original)
+    rows = batch[0].permute(1, 2, 0).numpy()
+    if kind.family == "numpy":
+        return _to_numpy(rows, original.dtype).reshape(original.shape)
+    pixels = _to_numpy(rows, np.dtype(np.uint8))
+    restored = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if original.mode.endswith("A"):
+        restored.putalpha(original.getchannel("A"))
+    restored.info = dict(original.info)
+    return restored
+
+
+def _from_numpy(picture: np.ndarray) -> Tensor:
+    pixels = picture if picture.ndim == 3 else picture[..., None]
+    if pixels.dtype in (np.uint8, np.uint16):
+        scaled = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    elif np.issubdtype(pixels.dtype, np.floating):
+        scaled = pixels.astype(np.float32)
+    else:
+        raise UsageError(f"A NumPy array of {picture.dtype} is no picture; {_ALLOWED}.")
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
+
+
+def _to_numpy(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    if np.issubdtype(dtype, np.floating):
+        return rows.astype(dtype)
+    scale = np.iinfo(dtype).max
+    return np.rint(rows.clip(0, 1) * np.float32(scale)).astype(dtype)
+
+
+def _checked(batch: Tensor) -> Tensor:
+    if batch.numel() == 0:
+        raise UsageError(f"A picture of shape {list(batch.shape)} is empty; it needs at least one pixel.")
+    if not torch.isfinite(batch).all():
+        raise UsageError("The picture holds NaN or infinity; replace those pixels first.")
+    return batch

@@ -1,0 +1,240 @@
+"""The command: one verb a function, which parses, calls and prints. Heavy imports happen inside the verbs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from denoise.errors import DenoiseError, UsageError
+
+if TYPE_CHECKING:
+    from denoise.pipeline import Failure, Report
+
+app = typer.Typer(
+    name="denoise",
+    help="Restore noisy photos; train on your own.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Option(help="Name of shipped weights (see `denoise models`) or a folder of weights.")]
+Sigma = Annotated[
+    str, typer.Option(help="Standard deviation of the noise on the 0..255 scale, or 'auto' to estimate it.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
+Data = Annotated[Path, typer.Option(help="Folder of clean pictures.")]
+
+
+@app.command()
+def restore(
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures, or one folder of pictures.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File for one picture, folder for several.", show_default=False)
+    ] = None,
+    model: Model = "photo",
+    sigma: Sigma = "auto",
+    strength: Annotated[float, typer.Option(help="0 leaves the picture as it is, 1 restores it fully.")] = 1.0,
+    compare: Annotated[
+        Path | None, typer.Option(help="Also write before, after and difference to this file.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Restore pictures; writes NAME.restored.EXT beside each, or what -o says."""
+    from denoise import pipeline
+    from denoise.restorer import check_options, load
+
+    level = _number_or_auto(sigma)
+    check_options(level, strength)
+    single = len(inputs) == 1 and not inputs[0].is_dir()
+    if compare is not None and not single:
+        raise UsageError("--compare takes one picture at a time.")
+    with _progress() as progress:
+        if single:
+            target = pipeline.single_target(inputs[0], out, overwrite)
+            restorer = load(model, device, dtype)
+            report = pipeline.restore_file(restorer, inputs[0], target, level, strength, compare, progress)
+            _print_result(report, as_json)
+            return
+        jobs = pipeline.jobs(inputs, out)
+        failures = []
+        for result in pipeline.restore_many(load(model, device, dtype), jobs, level, strength, overwrite, progress):
+            _print_result(result, as_json)
+            failures += [result] if isinstance(result, pipeline.Failure) else []
+    if failures:
+        raise DenoiseError(f"{len(failures)} of {len(jobs)} pictures could not be restored; they are named above.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def train(context: typer.Context) -> None:
+    """Train on your own pictures: denoise train RECIPE --data.root DIR [--init NAME] [--key value ...]."""
+    from denoise.training.main import train as run
+
+    run(context.args)
+
+
+@app.command("export-weights")
+def export_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint that `denoise train` wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights folder to write.", show_default=False)],
+    card: Annotated[
+        Path | None, typer.Option(help="YAML file with summary, licence, data and limits.", show_default=False)
+    ] = None,
+) -> None:
+    """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
+    from denoise.training.export import export
+
+    typer.echo(f"Wrote {export(checkpoint, out, card)}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name or folder of weights.", show_default=False)],
+    data: Data,
+    corruption: Annotated[str, typer.Option(help="What to do to the clean pictures.")] = "gaussian:sigma=25",
+    sigma: Sigma = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Corrupt clean pictures, restore them, print PSNR and SSIM."""
+    from denoise.evaluation.benchmark import evaluate as run
+    from denoise.restorer import load
+
+    with _progress() as progress:
+        scores = run(load(model, device, dtype), data, corruption, _number_or_auto(sigma), progress)
+    typer.echo(json.dumps(asdict(scores)) if as_json else str(scores))
+
+
+@app.command()
+def corrupt(
+    source: Annotated[Path, typer.Argument(help="A clean picture.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
+    spec: Annotated[str, typer.Option("--with", help="Corruptions, joined by '+'.")] = "gaussian:sigma=25",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+) -> None:
+    """Damage a picture on purpose: denoise corrupt photo.png --with gaussian:sigma=25+jpeg:quality=80 -o noisy.png."""
+    from denoise.pipeline import corrupt_file, single_target
+
+    typer.echo(f"Wrote {corrupt_file(source, single_target(source, out, overwrite), spec, seed)}")
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
+) -> None:
+    """Write a noisy photo to try things on (photo.png) and its clean original (photo.clean.png)."""
+    from denoise.samples import write_samples
+
+    for path in write_samples(folder):
+        typer.echo(f"Wrote {path}")
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the shipped weights."""
+    from denoise import pretrained
+
+    for card in pretrained.models():
+        typer.echo(json.dumps(asdict(card)) if as_json else f"{card.name:12} {card.licence:12} {card.summary}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Print versions, devices, number format and codecs, and check that they fit together."""
+    from denoise.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:14} {finding.text}")
+    if not all(finding.ok for finding in findings):
+        raise DenoiseError("Something above does not fit; install again as the README says.")
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from denoise import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; every error of ours becomes one sentence and an exit code."""
+    try:
+        app()
+    except DenoiseError as error:
+        typer.echo(f"denoise: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)
+        sys.exit(130)
+
+
+def _number_or_auto(text: str) -> float | Literal["auto"]:
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise UsageError(f"Sigma {text!r} is neither 'auto' nor a number.") from None
+
+
+def _print_result(result: Report | Failure, as_json: bool) -> None:
+    from denoise.pipeline import Failure
+
+    if as_json:
+        typer.echo(json.dumps(asdict(result)))
+    elif isinstance(result, Failure):
+        typer.echo(f"{result.source}: {result.error}", err=True)
+    else:
+        level = ", ".join(f"{sigma:g}" for sigma in result.sigma[:4]) + (", ..." if len(result.sigma) > 4 else "")
+        typer.echo(f"{result.source}: {result.found}; noise level {level} of 255")
+        typer.echo(
+            f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
+            f"{result.megapixels:g} megapixels in {result.seconds:.1f} s)"
+        )
+
+
+def _progress() -> Any:
+    """A bar for work of over a second, where there is a terminal to show it on."""
+    return _Bar() if sys.stderr.isatty() else nullcontext()
+
+
+class _Bar:
+    def __enter__(self) -> Any:
+        import time
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task("")
+        self.began = time.monotonic()
+        self.shown = False
+
+        def report(done: int, total: int, name: str) -> None:
+            if not self.shown and time.monotonic() - self.began > 1:
+                self.bar.start()
+                self.shown = True
+            self.bar.update(self.task, completed=done, total=total, description=name)
+
+        return report
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()

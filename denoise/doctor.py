@@ -1,0 +1,97 @@
+"""What this machine offers, and whether the installed parts fit together."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib import import_module, metadata
+
+from denoise import pretrained
+from denoise.errors import DenoiseError
+
+_PARTS = ("torch", "torchaudio", "lightning", "pillow", "librosa", "safetensors")
+_EXTRAS = {"tifffile": "formats", "imagecodecs": "formats", "tensorboard": "tensorboard"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    text: str
+    ok: bool = True
+
+
+def examine() -> list[Finding]:
+    """Look at versions, devices, number format, codecs and weights."""
+    findings = [Finding("python", f"{platform.python_version()} on {platform.platform(terse=True)}")]
+    findings += [_version(name) for name in ("denoise-toolkit", *_PARTS)]
+    findings.append(_match())
+    findings += [_extra(name, extra) for name, extra in _EXTRAS.items()]
+    findings += _devices()
+    findings.append(_codecs())
+    findings += _weights()
+    return findings
+
+
+def _version(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "is not installed", ok=False)
+
+
+def _extra(name: str, extra: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, f"is not installed (optional: {extra})")
+
+
+def _match() -> Finding:
+    """torchaudio is built against one torch: the same release, and it must load."""
+    try:
+        torch, audio = metadata.version("torch"), metadata.version("torchaudio")
+        import_module("torchaudio")
+    except (metadata.PackageNotFoundError, ImportError, OSError, RuntimeError) as error:
+        return Finding("torch pair", f"torchaudio does not load: {error}", ok=False)
+    same = torch.split(".")[:2] == audio.split(".")[:2]
+    return Finding("torch pair", "torch and torchaudio match" if same else f"torch {torch}, torchaudio {audio}", ok=same)
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    from denoise.devices import choose_device, choose_dtype
+
+    device = choose_device()
+    dtype, reason = choose_dtype("auto", device)
+    names = ["cpu"] + ["mps"] * torch.backends.mps.is_available()
+    names += [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return [
+        Finding("devices", f"{', '.join(names)}; {os.cpu_count()} processors, {torch.get_num_threads()} threads"),
+        Finding("device", f"{device.type} is chosen by --device auto"),
+        Finding("number format", f"{str(dtype).removeprefix('torch.')}: {reason}"),
+    ]
+
+
+def _codecs() -> Finding:
+    from PIL import features
+
+    codecs = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF", "avif": "AVIF", "littlecms2": "ICC"}
+    have = [title for name, title in codecs.items() if features.check(name)]
+    missing = [title for title in codecs.values() if title not in have]
+    text = ", ".join(have) + (f"; missing: {', '.join(missing)}" if missing else "")
+    return Finding("codecs", text, ok={"JPEG", "PNG"} <= set(have))
+
+
+def _weights() -> list[Finding]:
+    findings = []
+    for name in pretrained.names():
+        try:
+            card = pretrained.load(name).card
+            findings.append(Finding("weights", f"{name}: checksum verified, {card.licence}"))
+        except DenoiseError as error:
+            findings.append(Finding("weights", str(error), ok=False))
+    return findings or [Finding("weights", f"none were found in {pretrained.root()}", ok=False)]
