@@ -31,18 +31,19 @@ class Scores:
     noisy_ssim: float
     ssim: float
     sigma: float
-    """Mean noise level that was used, on the 0..255 scale"""
-    sigma_error: float
-    """Mean of |used - true| / true, where the truth is the mean of the corruption's own map"""
+    """Noise level that was used, on the 0..255 scale"""
+    sigma_error: float | None
+    """|used - true| / true, the truth being the mean of the corruption's own map; None if it adds no noise"""
     megapixels_per_s: float
 
     def __str__(self) -> str:
+        off = "" if self.sigma_error is None else f", {self.sigma_error:.1%} off"
         return (
             f"{self.pictures} pictures, {self.corruption}\n"
             f"         PSNR dB   SSIM\n"
             f"noisy    {self.noisy_psnr_db:7.2f}  {self.noisy_ssim:.4f}\n"
             f"restored {self.psnr_db:7.2f}  {self.ssim:.4f}\n"
-            f"noise level used: {self.sigma:.1f} of 255, {self.sigma_error:.1%} off; {self.megapixels_per_s:.2f} megapixels/s"
+            f"noise level used: {self.sigma:.1f} of 255{off}; {self.megapixels_per_s:.2f} megapixels/s"
         )
 
 
@@ -54,23 +55,36 @@ def evaluate(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Scores:
     """Score a restorer on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
-    rows = []
     paths = pictures_below(folder)
+    scores: list[tuple[float, ...]] = []
+    levels: list[float] = []
+    errors: list[float] = []
     seconds = pixels = 0.0
     for number, (path, clean, seen) in enumerate(corrupted(paths, corruption)):
         observed = seen.observed[0]
-        truth = float(seen.condition.mean()) * 255 if seen.condition is not None else 0.0
         began = time.perf_counter()
         restored = restorer(observed, sigma)
         seconds += time.perf_counter() - began
         pixels += clean.shape[1] * clean.shape[2]
-        used = restorer.estimate(lambda a, b, x=observed: x[:, a:b], clean.shape).sigma if sigma == "auto" else sigma
-        error = abs(used - truth) / truth if truth > 0 else 0.0
-        rows.append((psnr_db(observed, clean), psnr_db(restored, clean), ssim(observed, clean), ssim(restored, clean), used, error))
+        scores.append(tuple(score(x, clean) for score in (psnr_db, ssim) for x in (observed, restored)))
+        levels.append(_estimate(restorer, observed) if sigma == "auto" else sigma)
+        truth = 0.0 if seen.condition is None else 255 * float(seen.condition.mean())
+        if truth > 0:
+            errors.append(abs(levels[-1] - truth) / truth)
         if progress is not None:
             progress(number + 1, len(paths), path.name)
-    means = [fmean(column) for column in zip(*rows, strict=True)]
-    return Scores(len(rows), str(corruption), *means, megapixels_per_s=pixels / 1e6 / seconds)
+    noisy_psnr, restored_psnr, noisy_ssim, restored_ssim = (fmean(column) for column in zip(*scores, strict=True))
+    return Scores(
+        pictures=len(paths),
+        corruption=str(corruption),
+        noisy_psnr_db=noisy_psnr,
+        psnr_db=restored_psnr,
+        noisy_ssim=noisy_ssim,
+        ssim=restored_ssim,
+        sigma=fmean(levels),
+        sigma_error=fmean(errors) if errors else None,
+        megapixels_per_s=pixels / 1e6 / seconds,
+    )
 
 
 def pictures_below(folder: Path) -> list[Path]:
@@ -82,11 +96,15 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def corrupted(paths: list[Path], corruption: str | Corruption) -> Iterator[tuple[Path, Tensor, Corrupted]]:
-    """Each file, its clean picture `[C, H, W]` and what the corruption makes of it (a batch of one)."""
+    """Each file, its clean picture `[C, H, W]` (of several frames the first), and what the corruption makes of it."""
     damage = parse(corruption) if isinstance(corruption, str) else corruption
     for path in paths:
         with open_image(path) as picture:
-            frame = next(iter(picture.frames))
+            frame = next(picture.frames)
             clean = torch.from_numpy(frame.read(0, frame.size[1]))
         generator = torch.Generator().manual_seed(zlib.crc32(path.name.encode()))
         yield path, clean, damage(clean[None], generator)
+
+
+def _estimate(restorer: Restorer, observed: Tensor) -> float:
+    return restorer.estimate(lambda start, stop: observed[:, start:stop], observed.shape).sigma

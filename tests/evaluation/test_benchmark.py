@@ -1,0 +1,120 @@
+"""The scores of a set: same draws for the same names, whatever stands beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from denoise.corruptions.base import Identity
+from denoise.errors import UsageError
+from denoise.evaluation.benchmark import Scores, corrupted, evaluate, pictures_below
+from denoise.evaluation.metrics import psnr_db, ssim
+from denoise.restorer import Restorer, load
+
+
+class Unchanged(nn.Module):
+    multiple_of = 1
+
+    def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
+        return observed + 0 * condition
+
+
+class Says20(nn.Module):
+    """A noise-level estimator that answers the same to every picture."""
+
+    multiple_of = 4
+
+    def forward(self, observed: Tensor) -> tuple[Tensor, Tensor]:
+        level = observed[:, :1, ::4, ::4] * 0
+        return level + 20 / 255, level
+
+
+@pytest.fixture
+def unchanged() -> Restorer:
+    return Restorer(Unchanged(), Says20(), device="cpu", dtype="float32")
+
+
+def test_scores_are_means_over_the_pictures(unchanged: Restorer, pictures: Path) -> None:
+    scores = evaluate(unchanged, pictures, "gaussian:sigma=25", 25.0)
+    pairs = [(seen.observed[0], clean) for _, clean, seen in corrupted(pictures_below(pictures), "gaussian:sigma=25")]
+    assert [clean.shape[0] for _, clean in pairs] == [3, 1]
+    assert scores.pictures == 2
+    assert scores.psnr_db == scores.noisy_psnr_db == pytest.approx(sum(psnr_db(*pair) for pair in pairs) / 2)
+    assert scores.ssim == scores.noisy_ssim == pytest.approx(sum(ssim(*pair) for pair in pairs) / 2)
+    assert (scores.sigma, scores.sigma_error) == (25.0, pytest.approx(0, abs=1e-6))
+
+
+def test_noise_is_not_clipped_and_has_the_level_asked_for(pictures: Path) -> None:
+    for _, clean, seen in corrupted(pictures_below(pictures), "gaussian:sigma=100"):
+        assert (seen.observed[0] - clean).std() * 255 == pytest.approx(100, rel=0.05)
+        assert seen.observed.min() < 0
+        assert seen.observed.max() > 1
+
+
+def test_the_estimate_and_its_error(unchanged: Restorer, pictures: Path) -> None:
+    scores = evaluate(unchanged, pictures, "gaussian:sigma=25", "auto")
+    assert scores.sigma == pytest.approx(20, abs=1e-4)
+    assert scores.sigma_error == pytest.approx(0.2, abs=1e-5)
+
+
+def test_a_draw_depends_on_the_file_name_alone(pictures: Path, tmp_path: Path) -> None:
+    def draws(paths: list[Path]) -> dict[str, Tensor]:
+        return {path.name: seen.observed[0] for path, _, seen in corrupted(paths, "gaussian:sigma=25")}
+
+    shutil.copytree(pictures, tmp_path / "copy")
+    (tmp_path / "copy" / "colour.png").rename(tmp_path / "copy" / "renamed.png")
+    torch.manual_seed(5)
+    first = draws(pictures_below(pictures))
+    torch.manual_seed(6)
+    reverse = draws(pictures_below(pictures)[::-1])
+    copied = draws(pictures_below(tmp_path / "copy"))
+    assert torch.equal(first["colour.png"], reverse["colour.png"])
+    assert torch.equal(first["gray.png"], reverse["gray.png"])
+    assert torch.equal(first["gray.png"], copied["gray.png"])
+    assert not torch.equal(first["colour.png"], copied["renamed.png"])
+
+
+def test_without_damage_there_is_no_error_to_speak_of(unchanged: Restorer, pictures: Path) -> None:
+    scores = evaluate(unchanged, pictures, Identity(), "auto")
+    assert scores.psnr_db == math.inf
+    assert scores.ssim == pytest.approx(1)
+    assert scores.sigma_error is None
+    assert "inf  1.0000" in str(scores)
+    assert "noise level used: 20.0 of 255; " in str(scores)
+
+
+def test_progress_and_trained_networks(tiny_weights: Path, pictures: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    restorer = load(tiny_weights, device="cpu", dtype="float32")
+    evaluate(restorer, pictures, "camera:iso=3200,quality=90", "auto", lambda *step: told.append(step))
+    assert told == [(1, 2, "colour.png"), (2, 2, "gray.png")]
+
+
+def test_scores_print_and_become_json() -> None:
+    scores = Scores(3, "gaussian:sigma=25", 20.6, 31.25, 0.41, 0.8876, 24.6, 0.016, 1.5)
+    assert str(scores).splitlines() == [
+        "3 pictures, gaussian:sigma=25",
+        "         PSNR dB   SSIM",
+        "noisy      20.60  0.4100",
+        "restored   31.25  0.8876",
+        "noise level used: 24.6 of 255, 1.6% off; 1.50 megapixels/s",
+    ]
+    assert json.loads(json.dumps(dataclasses.asdict(scores)))["psnr_db"] == 31.25
+
+
+def test_folders_without_pictures_are_refused(unchanged: Restorer, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UsageError, match="no picture below"):
+            evaluate(unchanged, folder, "gaussian:sigma=25")
+
+
+def test_unknown_corruptions_are_refused(unchanged: Restorer, pictures: Path) -> None:
+    with pytest.raises(UsageError, match="Unknown corruption 'fog'"):
+        evaluate(unchanged, pictures, "fog")

@@ -1,0 +1,105 @@
+"""The scripts in benchmarks/: every one shows its help; those that are quick enough run on tiny pictures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Load:
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A colour picture alone in its folder."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.effect_mandelbrot((90, 70), (-2, -1.5, 1, 1.5), 50).convert("RGB").save(folder / "photo.png")
+    return folder / "photo.png"
+
+
+def test_all_scripts_are_here() -> None:
+    assert SCRIPTS == ["awgn", "camera", "memory", "seams", "speed"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(name: str, script: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        script(name).main(["--help"])
+    shown = capsys.readouterr().out
+    assert "--model" in shown
+    assert "--json" in shown
+
+
+def test_awgn(
+    script: Load, pictures: Path, tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = tmp_path / "awgn.json"
+    options = ["--model", tiny_weights, "--dtype", "float32", "--sigmas", 25, "--json", numbers]
+    script("awgn").main([str(option) for option in ("--data", pictures, *options)])
+    shown = capsys.readouterr().out
+    assert "| method | sigma 25 |" in shown
+    assert "| ours, level known |" in shown
+    assert "quoted" not in shown
+    written = json.loads(numbers.read_text())
+    assert written["known"][0]["corruption"] == "gaussian:sigma=25"
+    assert written["known"][0]["noisy_psnr_db"] == written["estimated"][0]["noisy_psnr_db"]
+    assert written["machine"]["threads"] >= 1
+
+
+def test_seams(
+    script: Load, photo: Path, tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = tmp_path / "seams.json"
+    options = ["--model", tiny_weights, "--megapixels", 0.06, "--many", 96, "--dtype", "float32", "--json", numbers]
+    script("seams").main([str(option) for option in ("--picture", photo, *options)])
+    assert "largest difference" in capsys.readouterr().out
+    rows = json.loads(numbers.read_text())["rows"]
+    assert len(rows) == 3
+    assert rows[-1]["context"] > rows[0]["context"]
+    assert rows[-1]["met"]
+
+
+def test_camera_gives_a_peer_its_best_strength(
+    script: Load, photo: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera, numbers = script("camera"), tmp_path / "camera.json"
+    asked: list[float] = []
+
+    def peer(picture: Any, strength: float) -> Any:
+        """Perfect at one strength: the third candidate, after a first call that only measures speed."""
+        asked.append(strength)
+        clean = np.asarray(Image.open(photo))[3:67, 13:77]
+        return clean if len(asked) > 3 and strength == asked[3] else clean // 2
+
+    monkeypatch.setattr(camera, "PEERS", {"stub": peer})
+    options = ["--model", tiny_weights, "--every", 1, "--tune", 1, "--crop", 64, "--json", numbers]
+    spec = "camera:iso=3200,quality=90"
+    camera.main([str(option) for option in ("--data", photo.parent, *options, "--corruptions", spec)])
+    rows = {row["method"]: row for row in json.loads(numbers.read_text())["rows"]}
+    assert list(rows) == ["noisy", "ours (tiny)", "stub"]
+    assert rows["stub"]["strength"] == camera.FACTORS[2]
+    assert rows["stub"]["PSNR dB"] > 60 > rows["noisy"]["PSNR dB"]
+
+
+@pytest.mark.parametrize("megapixels", [0.003, 0.05])
+def test_large_photo_has_the_size_asked_for(megapixels: float, script: Load, photo: Path) -> None:
+    made = script("_common").large_photo(megapixels, photo)
+    assert made.width * made.height == pytest.approx(megapixels * 1e6, rel=0.02)
+    assert made.width / made.height == pytest.approx(4 / 3, rel=0.03)
