@@ -26,7 +26,7 @@ SIGMA = 25.0
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, model="gaussian")
     options.add_argument("--picture", type=Path, help="a clean photo (default: scikit-learn's china.jpg)")
-    options.add_argument("--megapixels", type=float, default=3.0, help="the photo is tiled by mirroring to this size")
+    options.add_argument("--megapixels", type=float, default=4.0, help="the photo is tiled by mirroring to this size")
     options.add_argument("--many", type=int, default=256, help="side of smaller windows, to have many seams")
     chosen = options.parse_args(arguments)
 

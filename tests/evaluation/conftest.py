@@ -32,7 +32,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network, noise_level = UNet(widths=(8, 16), depths=(2, 1)), NoiseLevel(width=8, depths=(1, 1))
     for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.05)
+        nn.init.normal_(parameter, std=0.1)
     card = pretrained.Card("tiny", "untrained", "Apache-2.0", ["none"], "none", "none", ["not trained"])
     weights = pretrained.Weights(network, noise_level, card)
     return pretrained.save(tmp_path_factory.mktemp("weights") / "tiny", weights)

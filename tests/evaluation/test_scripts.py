@@ -73,6 +73,7 @@ def test_seams(
     rows = json.loads(numbers.read_text())["rows"]
     assert len(rows) == 3
     assert rows[-1]["context"] > rows[0]["context"]
+    assert rows[-1]["largest difference"] < rows[1]["largest difference"] < 0.5
     assert rows[-1]["met"]
 
 
