@@ -32,8 +32,8 @@ def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
     if isinstance(picture, Tensor):
         if not picture.is_floating_point() or picture.ndim not in (3, 4) or picture.shape[-3] not in (1, 3):
             raise UsageError(f"A {picture.dtype} tensor of shape {list(picture.shape)} is no picture; {_ALLOWED}.")
-        batch = picture.detach().float().cpu().reshape(-1, *picture.shape[-3:])
-        return _checked(batch), Kind("torch", picture)
+        batch = picture.detach().float().cpu()
+        return _checked(batch if batch.ndim == 4 else batch[None]), Kind("torch", picture)
     if isinstance(picture, np.ndarray):
         if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (1, 3)):
             raise UsageError(f"A NumPy array of shape {list(picture.shape)} is no picture; {_ALLOWED}.")
@@ -79,7 +79,7 @@ def _to_numpy(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     if np.issubdtype(dtype, np.floating):
         return rows.astype(dtype)
     scale = np.iinfo(dtype).max
-    return np.rint(rows.clip(0, 1) * np.float32(scale)).astype(dtype)
+    return np.asarray(np.rint(rows.clip(0, 1) * np.float32(scale)).astype(dtype))
 
 
 def _checked(batch: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from importlib import import_module, metadata
 
-from denoise import pretrained
+from denoise import __version__, pretrained
 from denoise.errors import DenoiseError
 
 _PARTS = ("torch", "torchaudio", "lightning", "pillow", "librosa", "safetensors")
@@ -26,7 +26,8 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at versions, devices, number format, codecs and weights."""
     findings = [Finding("python", f"{platform.python_version()} on {platform.platform(terse=True)}")]
-    findings += [_version(name) for name in ("denoise-toolkit", *_PARTS)]
+    findings.append(Finding("denoise", __version__))
+    findings += [_version(name) for name in _PARTS]
     findings.append(_match())
     findings += [_extra(name, extra) for name, extra in _EXTRAS.items()]
     findings += _devices()

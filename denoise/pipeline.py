@@ -188,11 +188,13 @@ def default_output(source: Path) -> Path:
 
 def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
     """The file to write for one input; raises UsageError rather than replace a file unasked."""
+    if not source.exists():
+        raise UsageError(f"There is no file {source}; check the name.")
     target = default_output(source) if out is None else Path(out)
     if target.is_dir():
         target = target / source.name
     if target.exists() and not overwrite:
-        if source.exists() and target.samefile(source):
+        if target.samefile(source):
             raise UsageError(f"The output {target} is the input; give another with -o, or --overwrite to replace it.")
         if out is not None:
             raise UsageError(f"{target} exists; choose another output, or --overwrite to replace it.")

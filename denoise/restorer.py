@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -87,11 +88,9 @@ class Restorer:
             return picture
         restored = torch.empty_like(batch)
         for clean, observed in zip(restored, batch, strict=True):
-            noise = self.estimate(lambda a, b, x=observed: x[:, a:b], observed.shape) if sigma == "auto" else None
-            noise = noise or Noise(float(sigma))
-            for start, stop, rows in self.restore_rows(
-                lambda a, b, x=observed: x[:, a:b], observed.shape, noise, strength
-            ):
+            read = partial(_rows, observed)
+            noise = self.estimate(read, observed.shape) if sigma == "auto" else Noise(float(sigma))
+            for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
                 clean[:, start:stop] = rows
         return from_tensor(restored, kind)
 
@@ -109,11 +108,8 @@ class Restorer:
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
             observed = window.to(self.device)
             condition = self._condition(noise, window, position)
-            restored = torch.cat([self._run(self.network, part, condition) for part in self._bands(observed)], dim=1)
-            if observed.shape[1] == 1:
-                restored = restored.mean(1, keepdim=True)
-            elif observed.shape[1] != 3:
-                restored = restored.unflatten(1, (-1, 3)).mean(2)
+            parts = [self._run(self.network, part, condition) for part in _as_colour(observed)]
+            restored = parts[0] if observed.shape[1] == 3 else torch.cat([p.mean(1, keepdim=True) for p in parts], dim=1)
             return observed.lerp(restored, strength) if strength < 1 else restored
 
         yield from sweep_rows(restore, read, shape[1:], self.windows)
@@ -132,7 +128,7 @@ class Restorer:
 
         @torch.inference_mode()
         def look(window: Tensor, position: tuple[slice, ...]) -> Tensor:
-            parts = [self._run(network, part) for part in self._bands(window.to(self.device))]
+            parts = [self._run(network, part) for part in _as_colour(window.to(self.device))]
             level = torch.stack([part[0] for part in parts]).mean(0)
             weight = torch.stack([part[1] for part in parts]).mean(0)
             both = torch.cat([level, weight], dim=1)
@@ -160,12 +156,6 @@ class Restorer:
         fine = F.interpolate(cells.to(self.device), scale_factor=c, mode="bilinear", align_corners=False)
         return fine[:, :, c:-c, c:-c]
 
-    def _bands(self, observed: Tensor) -> list[Tensor]:
-        """The window as pictures the network can see: three bands at once, any other number one by one as gray."""
-        if observed.shape[1] == 3:
-            return [observed]
-        return [band.expand(-1, 3, -1, -1) for band in observed.split(1, dim=1)]
-
     def _run(self, network: nn.Module, *inputs: Tensor) -> Any:
         context = nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
         with context:
@@ -186,6 +176,17 @@ def load(
     """
     weights = pretrained.load(name)
     return Restorer(weights.network, weights.noise_level, weights.card, device, dtype, windows)
+
+
+def _rows(picture: Tensor, start: int, stop: int) -> Tensor:
+    return picture[:, start:stop]
+
+
+def _as_colour(observed: Tensor) -> list[Tensor]:
+    """A window as pictures the network can see: three bands at once, any other number one by one as gray."""
+    if observed.shape[1] == 3:
+        return [observed]
+    return [observed[:, k : k + 1].expand(-1, 3, -1, -1) for k in range(observed.shape[1])]
 
 
 def check_options(sigma: Sigma, strength: float) -> None:

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import denoise
+from denoise import pipeline
+from denoise.errors import MediaError, UsageError
+from tests.conftest import photo
+
+
+def restore(source: Any, model: Path, **options: Any) -> Any:
+    return denoise.restore(source, model=model, device="cpu", dtype="float32", **options)
+
+
+def test_a_file_becomes_a_file_beside_it(noisy_png: Path, tiny_weights: Path) -> None:
+    before = noisy_png.read_bytes()
+    report = restore(noisy_png, tiny_weights)
+    target = noisy_png.with_name("noisy photo ü.restored.png")
+    assert report.output == str(target) and report.found == "PNG, RGB, 8 bit, 64x48" and report.model == "tiny"
+    assert noisy_png.read_bytes() == before
+    with Image.open(target) as restored:
+        assert restored.size == (64, 48) and restored.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_file_and_array_go_the_same_way(noisy_png: Path, tiny_weights: Path) -> None:
+    restore(str(noisy_png), tiny_weights, sigma=20)
+    pixels = np.asarray(Image.open(noisy_png))
+    with Image.open(noisy_png.with_name("noisy photo ü.restored.png")) as restored:
+        assert np.array_equal(np.asarray(restored), restore(pixels, tiny_weights, sigma=20))
+
+
+def test_strength_zero_keeps_every_pixel(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    restore(noisy_png, tiny_weights, strength=0, out=tmp_path / "same.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "same.png")), np.asarray(Image.open(noisy_png)))
+
+
+def test_rows_written_in_place_are_not_read_again(tiny_weights: Path, tmp_path: Path) -> None:
+    """A picture higher than a band of windows: the result is that of the array, which is not overwritten."""
+    path = tmp_path / "high.png"
+    Image.fromarray(photo(300, 40)).save(path)
+    restorer = denoise.load(tiny_weights, device="cpu", dtype="float32")
+    restorer.windows = pipeline_windows(restorer, 64)
+    report = pipeline.restore_file(restorer, path, tmp_path / "out.png", sigma=20)
+    assert report.sigma == [20.0]
+    expected = restorer(np.asarray(Image.open(path)), sigma=20)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
+
+
+def pipeline_windows(restorer: denoise.Restorer, size: int) -> Any:
+    from denoise.windows import Windows
+
+    return Windows(size=size, context=8, fade=8, multiple_of=restorer.windows.multiple_of)
+
+
+def test_frames_are_restored_each(tiny_weights: Path, tmp_path: Path) -> None:
+    frames = [Image.fromarray(photo(20, 30, seed=k)) for k in range(3)]
+    frames[0].save(tmp_path / "stack.tif", save_all=True, append_images=frames[1:])
+    report = restore(tmp_path / "stack.tif", tiny_weights)
+    assert len(report.sigma) == 3
+    with Image.open(report.output) as stack:
+        assert stack.n_frames == 3
+
+
+def test_the_output_is_never_the_input_unasked(noisy_png: Path, tiny_weights: Path) -> None:
+    before = noisy_png.read_bytes()
+    for out in (noisy_png, noisy_png.parent / "." / noisy_png.name):
+        with pytest.raises(UsageError, match="is the input"):
+            restore(noisy_png, tiny_weights, out=out)
+    assert noisy_png.read_bytes() == before
+    restore(noisy_png, tiny_weights, out=noisy_png, overwrite=True, sigma=25)
+    assert noisy_png.read_bytes() != before
+
+
+def test_an_existing_output_is_kept_unless_asked(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.png").write_text("precious")
+    with pytest.raises(UsageError, match="--overwrite"):
+        restore(noisy_png, tiny_weights, out=tmp_path / "there.png")
+    assert (tmp_path / "there.png").read_text() == "precious"
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(MediaError, match="No space left"):
+        restore(noisy_png, tiny_weights)
+    assert list(tmp_path.iterdir()) == [noisy_png]
+
+
+def test_a_list_goes_on_after_a_failure(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(noisy_png.read_bytes()[:300])
+    first, second = restore([broken, noisy_png], tiny_weights, out=tmp_path / "out")
+    assert isinstance(first, denoise.Failure) and first.source == str(broken)
+    assert isinstance(second, denoise.Report)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [noisy_png.name]
+
+
+def test_folders_keep_their_tree_and_resume(tiny_weights: Path, tmp_path: Path) -> None:
+    shoot, clean = tmp_path / "shoot", tmp_path / "clean"
+    for name in ("a.png", "day 1/b.jpg", "day 1/.hidden.png", "notes.txt", ".trash/c.png"):
+        path = shoot / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text") if path.suffix == ".txt" else Image.fromarray(photo(16, 16)).save(path)
+    restorer = denoise.load(tiny_weights, device="cpu", dtype="float32")
+
+    def run(**options: Any) -> list[str]:
+        jobs = pipeline.jobs([shoot], clean)
+        return [Path(done.source).name for done in pipeline.restore_many(restorer, jobs, 10.0, **options)]
+
+    assert run() == ["a.png", "b.jpg"]
+    assert (clean / "day 1" / "b.jpg").is_file()
+    assert run() == []
+    (clean / "a.png").unlink()
+    assert run() == ["a.png"]
+    assert run(overwrite=True) == ["a.png", "b.jpg"]
+
+
+def test_folders_that_cannot_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="-o FOLDER"):
+        pipeline.jobs([tmp_path], None)
+    with pytest.raises(UsageError, match="is the input folder"):
+        pipeline.jobs([tmp_path], tmp_path)
+    with pytest.raises(UsageError, match="no picture"):
+        pipeline.jobs([tmp_path], tmp_path / "out")
+    with pytest.raises(UsageError, match="same file: a.png"):
+        pipeline.jobs([Path("x/a.png"), Path("y/a.png")], tmp_path)
+
+
+def test_compare_shows_before_after_and_difference(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    restore(noisy_png, tiny_weights, compare=tmp_path / "compare.png", sigma=30)
+    sheet = np.asarray(Image.open(tmp_path / "compare.png"))
+    assert sheet.shape == (48 + 28, 3 * 64 + 16, 3)
+    assert np.array_equal(sheet[28:, :64], np.asarray(Image.open(noisy_png)))
+    restored = np.asarray(Image.open(noisy_png.with_name("noisy photo ü.restored.png")))
+    assert np.array_equal(sheet[28:, 72:136], restored)
+
+
+def test_corrupt_file_is_repeatable(noisy_png: Path, tmp_path: Path) -> None:
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        pipeline.corrupt_file(noisy_png, tmp_path / name, "gaussian:sigma=25", seed)
+    a, b, c = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert a == b != c
+
+
+def test_tensors_pass_through_restore(tiny_weights: Path) -> None:
+    assert restore(torch.rand(3, 8, 8), tiny_weights, sigma=5).shape == (3, 8, 8)
+
+
+def test_progress_ends_at_the_last_row(noisy_png: Path, tiny_weights: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    restore(noisy_png, tiny_weights, progress=lambda *step: seen.append(step))
+    assert seen[-1] == (48, 48, noisy_png.name)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from denoise.errors import UsageError
+from denoise.models.noise_level import NoiseLevel
+from denoise.models.unet import UNet
+from denoise.restorer import Noise, Restorer, load
+from denoise.windows import Windows, pad
+from tests.conftest import card, photo
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_weights: Path) -> Restorer:
+    return load(tiny_weights, device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 5), (37, 53), (64, 64)])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_tensors_keep_shape_and_dtype(restorer: Restorer, size: tuple[int, int], bands: int) -> None:
+    picture = torch.rand(bands, *size, dtype=torch.float64)
+    restored = restorer(picture)
+    assert restored.shape == picture.shape and restored.dtype == picture.dtype
+    assert torch.isfinite(restored).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(9, 12), (9, 12, 1), (9, 12, 3)])
+def test_arrays_keep_shape_and_dtype(restorer: Restorer, dtype: type, shape: tuple[int, ...]) -> None:
+    top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    picture = (np.random.default_rng(0).random(shape) * top).astype(dtype)
+    restored = restorer(picture, sigma=10)
+    assert restored.shape == shape and restored.dtype == dtype
+    assert not np.array_equal(restored, picture)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_pil_images_keep_mode_alpha_and_info(restorer: Restorer, mode: str) -> None:
+    picture = Image.fromarray(photo(20, 30)).convert(mode)
+    picture.info["dpi"] = (72, 72)
+    if mode.endswith("A"):
+        picture.putalpha(Image.fromarray(photo(20, 30, 1)[..., 0]))
+    restored = restorer(picture, sigma=20)
+    assert (restored.mode, restored.size, restored.info) == (mode, picture.size, picture.info)
+    assert restored.tobytes() != picture.tobytes()
+    if mode.endswith("A"):
+        assert restored.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
+
+
+def test_all_kinds_of_one_picture_agree(restorer: Restorer) -> None:
+    pixels = photo(24, 32)
+    tensor = torch.from_numpy(pixels.transpose(2, 0, 1)).float() / 255
+    expected = restorer(tensor, sigma=15)
+    as_8_bit = (expected.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(restorer(pixels, sigma=15), as_8_bit)
+    assert np.array_equal(np.asarray(restorer(Image.fromarray(pixels), sigma=15)), as_8_bit)
+
+
+def test_a_batch_is_restored_picture_by_picture(restorer: Restorer) -> None:
+    batch = torch.rand(3, 3, 17, 23)
+    batch[1] *= 0.2
+    restored = restorer(batch)
+    for one, alone in zip(restored, batch, strict=True):
+        assert torch.equal(one, restorer(alone))
+
+
+def test_strength_mixes_and_zero_is_the_input_itself(restorer: Restorer) -> None:
+    picture = torch.rand(3, 16, 16)
+    full, half, none = (restorer(picture, sigma=25, strength=strength) for strength in (1.0, 0.5, 0.0))
+    assert torch.equal(none, picture)
+    torch.testing.assert_close(half, (picture + full) / 2)
+
+
+def test_sigma_reaches_the_network(restorer: Restorer) -> None:
+    picture = torch.rand(3, 16, 16)
+    assert not torch.equal(restorer(picture, sigma=5), restorer(picture, sigma=50))
+
+
+def test_whole_equals_windows_with_full_context(tiny_weights: Path) -> None:
+    restorer = load(tiny_weights, device="cpu", dtype="float32")
+    reach = int(restorer.network.receptive_field)  # type: ignore[arg-type]
+    restorer.windows = Windows(size=2 * reach + 48, context=reach, fade=8, multiple_of=restorer.windows.multiple_of)
+    picture = torch.rand(3, 3 * reach + 50, 4 * reach + 3)
+    whole = load(tiny_weights, device="cpu", dtype="float32")
+    whole.windows = Windows(size=1024, multiple_of=whole.windows.multiple_of)
+    assert max(picture.shape) < 1024
+    torch.testing.assert_close(restorer(picture, sigma=25), whole(picture, sigma=25), atol=1e-5, rtol=0)
+
+
+def test_the_noise_map_is_the_same_whatever_the_window(tiny_weights: Path) -> None:
+    restorer = load(tiny_weights, device="cpu", dtype="float32")
+    cell = 8
+    noise = Noise(10.0, torch.rand(1, 1, 9, 11), cell)
+    whole = restorer._condition(noise, torch.empty(1, 3, 72, 88), (slice(0, 72), slice(0, 88)))
+    part = restorer._condition(noise, torch.empty(1, 3, 24, 40), (slice(16, 40), slice(32, 72)))
+    torch.testing.assert_close(part, whole[:, :, 16:40, 32:72])
+
+
+def test_estimate_sees_the_whole_picture(tiny_weights: Path) -> None:
+    """In windows as in one piece: the map agrees away from what the smaller context cannot see, the mean nearly so."""
+    picture = torch.rand(3, 150, 210)
+    small, large = load(tiny_weights, dtype="float32"), load(tiny_weights, dtype="float32")
+    small.windows = Windows(size=96, context=24, fade=8, multiple_of=8)
+    one, other = (r.estimate(lambda a, b: picture[:, a:b], picture.shape) for r in (small, large))
+    assert one.map is not None and other.map is not None
+    assert one.map.shape == other.map.shape == (1, 1, 19, 27)
+    torch.testing.assert_close(one.map, other.map, atol=1e-4, rtol=0)
+    assert one.sigma == pytest.approx(other.sigma, rel=1e-3)
+
+
+def test_statistic_picture_is_one_level(tiny_weights: Path) -> None:
+    mapped = load(tiny_weights, dtype="float32")
+    single = Restorer(mapped.network, mapped.noise_level, card(statistic="picture"), dtype="float32")
+    picture = torch.rand(3, 32, 32)
+    noise = single.estimate(lambda a, b: picture[:, a:b], picture.shape)
+    assert noise.map is None
+    torch.testing.assert_close(single(picture), single(picture, sigma=noise.sigma))
+
+
+def test_without_an_estimator_the_level_must_be_given() -> None:
+    restorer = Restorer(UNet(widths=(4, 8), depths=(1, 1)), dtype="float32", device="cpu")
+    picture = torch.rand(3, 8, 8)
+    assert torch.equal(restorer(picture, sigma=10), restorer(picture, sigma=10))
+    with pytest.raises(UsageError, match="--sigma 25"):
+        restorer(picture)
+
+
+def test_windows_suit_both_networks() -> None:
+    restorer = Restorer(UNet(widths=(4,), depths=(1,)), NoiseLevel(width=4), dtype="float32")
+    assert restorer.windows.multiple_of == 8
+
+
+def test_bfloat16_is_close_to_float32(tiny_weights: Path) -> None:
+    picture = torch.rand(3, 40, 40)
+    low, high = (load(tiny_weights, device="cpu", dtype=dtype)(picture, sigma=25) for dtype in ("bfloat16", "float32"))
+    assert low.dtype == torch.float32
+    assert 0 < (low - high).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        torch.rand(2, 8, 8),
+        torch.rand(8, 8),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+        torch.zeros(3, 0, 8),
+        torch.full((3, 8, 8), torch.nan),
+        torch.full((1, 8, 8), torch.inf),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.int32),
+        Image.new("CMYK", (8, 8)),
+        Image.new("P", (8, 8)),
+        {"a": 1},
+        None,
+    ],
+)
+def test_what_is_no_picture_gets_one_sentence(restorer: Restorer, bad: object) -> None:
+    with pytest.raises(UsageError):
+        restorer(bad)
+
+
+@pytest.mark.parametrize("options", [{"sigma": -1}, {"sigma": 256}, {"sigma": "high"}, {"sigma": None}, {"strength": 1.5}, {"strength": -0.1}])
+def test_options_out_of_range(restorer: Restorer, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="out of range"):
+        restorer(torch.rand(3, 8, 8), **options)
+
+
+def test_unknown_device_and_dtype(tiny_weights: Path) -> None:
+    with pytest.raises(UsageError, match="--device cpu"):
+        load(tiny_weights, device="toaster")
+    with pytest.raises(UsageError, match="bfloat16"):
+        load(tiny_weights, dtype="int3")
