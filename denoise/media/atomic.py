@@ -1,0 +1,45 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from denoise.errors import DenoiseError, MediaError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file open for reading and writing that becomes `path` when the block ends well, and vanishes when it does not.
+
+    It lies in the same folder under a hidden name, reaches the disk before it is renamed, and gets the permission bits
+    of the file it replaces, or those of any newly created file. A link is followed, not replaced.
+
+    Raises:
+        MediaError: whatever went wrong in the block or on the disk, in one sentence.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if isinstance(error, DenoiseError) or not isinstance(error, Exception):
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(
+            f"{path} could not be written ({reason}); nothing was changed on the disk. "
+            "Make room there, or choose another folder or format for the output."
+        ) from error

@@ -1,0 +1,208 @@
+"""The pixels of one frame: colour bands out as float, colour bands in, and everything else in the raster stays."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Samples = NDArray[np.generic]
+
+COLOURS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I;16B": 1, "P": 3, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3, "CMYK": 4}
+WITH_ALPHA = {"LA", "RGBA", "RGBa"}
+
+
+class Raster(Protocol):
+    """Where the samples of a frame lie, in the integers they came in.
+
+    Shape:
+        - rows: `[N, W, S]`, S samples a pixel: colours first, then alpha if there is one
+    """
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+
+    def rows(self, start: int, stop: int) -> Samples:
+        """A copy of some rows."""
+
+    def put(self, start: int, rows: Samples) -> None:
+        """Overwrite the rows from `start` on."""
+
+
+class PillowRaster:
+    """Samples inside a Pillow image, taken out and put back band by band: there is never a second whole picture."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.image.size
+
+    def rows(self, start: int, stop: int) -> Samples:
+        """A copy of some rows."""
+        size = (self.image.width, stop - start)
+        band = Image.new(self.image.mode, size, None)
+        band.paste(self.image, (0, -start))  # not crop, which warns of decompression bombs if the band is large
+        return np.array(band).reshape(*size[::-1], -1)
+
+    def put(self, start: int, rows: Samples) -> None:
+        """Overwrite the rows from `start` on."""
+        mode = self.image.mode
+        size = (rows.shape[1], rows.shape[0])
+        packing = "1;8" if mode == "1" else mode
+        self.image.paste(Image.frombuffer(mode, size, rows.tobytes(), "raw", packing, 0, 1), (0, start))
+
+
+class ArrayRaster:
+    """Samples in an array, for what Pillow cannot hold.
+
+    Shape:
+        - array: `[H, W, S]`
+    """
+
+    def __init__(self, array: Samples) -> None:
+        self.array = array
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.array.shape[1], self.array.shape[0]
+
+    def rows(self, start: int, stop: int) -> Samples:
+        """A copy of some rows."""
+        return self.array[start:stop].copy()
+
+    def put(self, start: int, rows: Samples) -> None:
+        """Overwrite the rows from `start` on."""
+        self.array[start : start + len(rows)] = rows
+
+
+class Frame:
+    """One picture of a file, as the colour bands a model sees.
+
+    A palette image shows three bands; writing picks the nearest colour of its palette. Alpha never changes, and where
+    a pixel is fully transparent neither does its colour.
+
+    Args:
+        bits: The depth of a colour sample. Values of 2 and 4 bits lie spread over 0..255 in the raster.
+        palette: Red, green, blue and alpha of its entries, `[K, 4]`.
+        key: The one colour that counts as transparent, if the file names one.
+    """
+
+    def __init__(
+        self,
+        raster: Raster,
+        mode: str,
+        bits: int,
+        palette: NDArray[np.uint8] | None = None,
+        key: tuple[int, ...] | None = None,
+    ) -> None:
+        self.raster = raster
+        self.mode = mode
+        self.bits = bits
+        self.channels = COLOURS[mode]
+        self._peak = 2**bits - 1
+        self._step = 255 // self._peak if 1 < bits < 8 else 1
+        self._palette = palette
+        self._key = None if key is None else tuple(value * self._step for value in key)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.raster.size
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The rows from `start` up to `stop`, 0..1.
+
+        Shape:
+            - Output: `[C, stop - start, W]`
+        """
+        assert 0 <= start < stop <= self.size[1]
+        rows = self.raster.rows(start, stop)
+        colour = (
+            rows[..., : self.channels] if self._palette is None else _looked_up(self._palette, rows[..., 0])[..., :3]
+        )
+        band = np.ascontiguousarray(colour.transpose(2, 0, 1), dtype=np.float32)
+        band /= self._peak * self._step
+        return band
+
+    def write(self, start: int, stop: int, rows: NDArray[np.float32]) -> None:
+        """Put rows back: clipped to 0..1 and rounded to the depth of the frame.
+
+        Shape:
+            - rows: `[C, stop - start, W]`
+        """
+        assert rows.shape == (self.channels, stop - start, self.size[0])
+        levels = rows * np.float32(self._peak)
+        np.clip(levels, 0, self._peak, out=levels)
+        np.rint(levels, out=levels)
+        levels *= self._step
+        wanted: Samples = levels.transpose(1, 2, 0)
+        stored = self.raster.rows(start, stop)
+        if self._palette is not None:
+            stored[..., 0] = _nearest(self._palette, stored[..., 0], wanted.astype(np.uint8))
+        else:
+            colour = stored[..., : self.channels]
+            wanted = wanted.astype(stored.dtype)
+            if self._key is not None:
+                wanted = self._beside_key(colour, wanted, self._key)
+            if self.mode in WITH_ALPHA:
+                wanted = np.where(stored[..., self.channels, None] == 0, colour, wanted)
+            stored[..., : self.channels] = wanted
+        self.raster.put(start, stored)
+
+    def _beside_key(self, colour: Samples, wanted: Samples, key: tuple[int, ...]) -> Samples:
+        """Keep the pixels of the transparent colour, and let no other pixel take it on."""
+        reached = (wanted == key).all(-1)
+        beside = key[0] + self._step if key[0] < self._peak * self._step else key[0] - self._step
+        wanted[reached, 0] = beside
+        return np.where((colour == key).all(-1, keepdims=True), colour, wanted)
+
+
+def pillow_frame(image: Image.Image, bits: int) -> Frame:
+    """The frame whose raster is that very image."""
+    transparency = image.info.get("transparency")
+    palette = key = None
+    if image.mode == "P":
+        colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+        palette = np.concatenate([colours, np.full((len(colours), 1), 255, dtype=np.uint8)], axis=1)
+        if isinstance(transparency, bytes):
+            palette[: len(transparency), 3] = np.frombuffer(transparency, dtype=np.uint8)[: len(palette)]
+        elif transparency is not None:
+            palette[transparency : transparency + 1, 3] = 0
+    elif image.mode == "1" and transparency is not None:
+        key = (int(transparency > 0),)
+    elif transparency is not None and image.mode not in WITH_ALPHA:
+        key = transparency if isinstance(transparency, tuple) else (transparency,)
+    return Frame(PillowRaster(image), image.mode, bits, palette, key)
+
+
+def _looked_up(palette: NDArray[np.uint8], index: Samples) -> NDArray[np.uint8]:
+    return palette[np.minimum(index, len(palette) - 1)]
+
+
+def _nearest(palette: NDArray[np.uint8], index: Samples, wanted: NDArray[np.uint8]) -> Samples:
+    """The index of the nearest palette colour of equal alpha; where the colour is right already, the index it has.
+
+    Shape:
+        - palette: `[K, 4]`, index: `[N, W]`, wanted: `[N, W, 3]`
+    """
+    now = _looked_up(palette, index)
+    moved = (now[..., :3] != wanted).any(-1) & (now[..., 3] > 0)
+    asked = np.concatenate([wanted, now[..., 3:]], axis=-1)[moved]
+    colours, place = np.unique(np.ascontiguousarray(asked).view(np.uint32), return_inverse=True)
+    found = np.empty(len(colours), dtype=index.dtype)
+    entries = palette.astype(np.int32)
+    for first in range(0, len(colours), 4096):  # bounds the table of distances: 4096 colours x 256 entries
+        some = colours[first : first + 4096].view(np.uint8).reshape(-1, 1, 4).astype(np.int32)
+        distance = ((some[..., :3] - entries[:, :3]) ** 2).sum(-1)
+        distance[some[..., 3] != entries[:, 3]] += 10**6  # more than any distance between colours
+        found[first : first + 4096] = distance.argmin(1)
+    chosen = index.copy()
+    chosen[moved] = found[place.ravel()]
+    return chosen
