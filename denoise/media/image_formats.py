@@ -32,9 +32,8 @@ FORMATS = {
     ".avif": "AVIF",
 }
 
-QUALITY = (
-    95  # of lossy files that are new, and of lossy WebP, AVIF and TIFF, which do not tell the quality they came with
-)
+# Of lossy files that are new, and of lossy WebP, AVIF and TIFF, which do not tell the quality they came with.
+QUALITY = 95
 
 _ANIMATED = {"PNG", "WEBP", "GIF", "AVIF"}
 _TRANSPARENCY = {"JPEG": {""}, "BMP": {""}, "GIF": {"", "mask"}}
@@ -99,7 +98,7 @@ def _obstacle(source: Source, target: str) -> str:
         return "does not hold CMYK; choose .tif or .jpg"
     if source.transparency not in _TRANSPARENCY.get(target, {"", "mask", "alpha"}):
         return "does not hold the transparency of this picture; choose .png or .webp"
-    if source.transparency == "mask" and source.depth == 16 and target == "TIFF":
+    if source.transparency == "mask" and source.mode == "I;16" and target == "TIFF":
         return "does not hold a transparent shade of grey; choose .png"
     if target == "GIF" and source.format != "GIF" and source.mode not in {"1", "L", "P"}:
         return "holds no more than 256 colours; choose .png or .webp"

@@ -91,10 +91,14 @@ def test_values_are_rounded_to_16_bits_and_alpha_stays(tmp_path):
 def test_a_transparent_colour_becomes_alpha(tmp_path):
     pixels = noise(3)
     write_png(tmp_path / "in.png", pixels, chunk(b"tRNS", struct.pack(">3H", *pixels[0, 0].tolist())))
-    save(tmp_path / "in.png", tmp_path / "out.png")
-    after = imagecodecs.png_decode((tmp_path / "out.png").read_bytes())
-    np.testing.assert_array_equal(after[..., :3], pixels)
-    assert after[0, 0, 3] == 0 and after[1:, :, 3].min() == 65535
+    for name in ("out.png", "out.tif"):
+        save(tmp_path / "in.png", tmp_path / name)
+    for after in (
+        imagecodecs.png_decode((tmp_path / "out.png").read_bytes()),
+        tifffile.imread(tmp_path / "out.tif"),
+    ):
+        np.testing.assert_array_equal(after[..., :3], pixels)
+        assert after[0, 0, 3] == 0 and after[1:, :, 3].min() == 65535
 
 
 @pytest.fixture
