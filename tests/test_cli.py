@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoise import cli
+from tests.conftest import photo
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command in this process; returns the exit code."""
+    monkeypatch.setattr(sys, "argv", ["denoise", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_restore_says_what_it_found_and_did(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "restore", noisy_png, "--model", tiny_weights) == 0
+    out, err = capsys.readouterr()
+    assert "PNG, RGB, 8 bit, 64x48; noise level" in out and "noisy photo ü.restored.png (tiny," in out and not err
+
+
+def test_restore_as_json(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "restore", noisy_png, "--model", tiny_weights, "--sigma", 12, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["sigma"] == [12.0] and report["source"] == str(noisy_png)
+
+
+def test_restore_a_folder_names_failures_and_exits_1(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    out = tmp_path / "clean"
+    assert run(monkeypatch, "restore", tmp_path, "-o", out, "--model", tiny_weights) == 1
+    said = capsys.readouterr().err
+    assert "broken.jpg" in said and "1 of 2 pictures" in said
+    assert (out / noisy_png.name).is_file()
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
+    """Arguments behind `restore`, and the exit code they deserve."""
+    good = folder / "good.png"
+    Image.fromarray(photo(8, 8)).save(good)
+    whole = good.read_bytes()
+    files = {"empty.png": b"", "cut.png": whole[: len(whole) // 2], "text.png": b"hello", "text.txt": b"hello"}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return {
+        "missing": ([folder / "none.png"], 2),
+        "empty": ([folder / "empty.png"], 1),
+        "truncated": ([folder / "cut.png"], 1),
+        "no picture": ([folder / "text.png"], 1),
+        "not a picture's name": ([folder / "text.txt"], 1),
+        "output = input": ([good, "-o", good], 2),
+        "output folder missing": ([good, "-o", folder / "nowhere" / "x.png"], 2),
+        "unknown suffix": ([good, "-o", folder / "x.xyz"], 2),
+        "sigma no number": ([good, "--sigma", "much"], 2),
+        "sigma out of range": ([good, "--sigma", "-3"], 2),
+        "strength out of range": ([good, "--strength", "2"], 2),
+        "folder without -o": ([folder], 2),
+        "unknown option": ([good, "--frobnicate"], 2),
+        "unknown dtype": ([good, "--dtype", "int3"], 2),
+        "compare of several": ([good, good, "--compare", folder / "c.png"], 2),
+    }
+
+
+CASES = """missing|empty|truncated|no picture|not a picture's name|output = input|output folder missing|unknown suffix
+sigma no number|sigma out of range|strength out of range|folder without -o|unknown option|unknown dtype
+compare of several"""
+
+
+@pytest.mark.parametrize("case", CASES.replace("\n", "|").split("|"))
+def test_bad_input_gets_one_sentence_and_nothing_is_lost(
+    case: str, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, code = bad_inputs(tmp_path)[case]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert run(monkeypatch, "restore", *arguments, "--model", tiny_weights) == code
+    out, err = capsys.readouterr()
+    assert not out and "Traceback" not in err
+    if case != "unknown option":  # that one is Typer's own message
+        assert err.startswith("denoise: ") and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 1
+    assert "no weights called 'nonesuch'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert run(monkeypatch, "restore", noisy_png, "-o", tmp_path / "locked" / "x.png", "--model", tiny_weights) == 2
+
+
+def test_corrupt_then_evaluate(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    Image.fromarray(photo(32, 32)).save(clean / "a.png")
+    assert run(monkeypatch, "corrupt", clean / "a.png", "-o", tmp_path / "noisy.png", "--with", "gaussian:sigma=30") == 0
+    difference = np.asarray(Image.open(tmp_path / "noisy.png")).astype(float) - np.asarray(Image.open(clean / "a.png"))
+    assert 20 < difference.std() < 35
+    capsys.readouterr()
+    assert run(monkeypatch, "evaluate", tiny_weights, "--data", clean, "--corruption", "gaussian:sigma=30", "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["pictures"] == 1 and 15 < scores["noisy_psnr_db"] < 25
+
+
+def test_corrupt_names_what_it_knows(
+    noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "corrupt", noisy_png, "-o", tmp_path / "x.png", "--with", "sparkle") == 2
+    assert "gaussian" in capsys.readouterr().err
+
+
+def test_sample_writes_a_noisy_photo_and_its_original(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "sample", tmp_path / "new") == 0
+    noisy, clean = (np.asarray(Image.open(tmp_path / "new" / name)).astype(float) for name in ("photo.png", "photo.clean.png"))
+    assert noisy.shape == clean.shape and 8 < (noisy - clean).std() < 40
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == "0.1.0"
+
+
+def imported_by(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(' '.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_help_imports_no_torch() -> None:
+    loaded = imported_by(
+        "import sys\nsys.argv = ['denoise', '--help']\nfrom denoise.cli import main\n"
+        "import contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n    main()"
+    )
+    assert "typer" in loaded
+    assert not loaded & {"torch", "numpy", "PIL", "lightning", "torchaudio", "librosa"}
+
+
+def test_the_picture_path_imports_neither_sound_nor_training() -> None:
+    loaded = imported_by("import denoise\ndenoise.restore, denoise.load, denoise.models")
+    assert "torch" in loaded
+    assert not loaded & {"lightning", "torchaudio", "librosa", "sklearn", "torchmetrics", "scipy", "matplotlib"}
