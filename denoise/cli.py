@@ -114,7 +114,7 @@ def evaluate(
 
     with _progress() as progress:
         scores = run(load(model, device, dtype), data, corruption, _number_or_auto(sigma), progress)
-    typer.echo(json.dumps(asdict(scores)) if as_json else str(scores))
+    typer.echo(_json(scores) if as_json else str(scores))
 
 
 @app.command()
@@ -148,7 +148,7 @@ def models(as_json: Json = False) -> None:
     from denoise import pretrained
 
     for card in pretrained.models():
-        typer.echo(json.dumps(asdict(card)) if as_json else f"{card.name:12} {card.licence:12} {card.summary}")
+        typer.echo(_json(card) if as_json else f"{card.name:12} {card.licence:12} {card.summary}")
 
 
 @app.command()
@@ -198,7 +198,7 @@ def _print_result(result: Report | Failure, as_json: bool) -> None:
     from denoise.pipeline import Failure
 
     if as_json:
-        typer.echo(json.dumps(asdict(result)))
+        typer.echo(_json(result))
     elif isinstance(result, Failure):
         typer.echo(f"{result.source}: {result.error}", err=True)
     else:
@@ -208,6 +208,12 @@ def _print_result(result: Report | Failure, as_json: bool) -> None:
             f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
             f"{result.megapixels:g} megapixels in {result.seconds:.1f} s)"
         )
+
+
+def _json(record: Any) -> str:
+    """A dataclass as strict JSON, which knows no infinity."""
+    values = asdict(record)
+    return json.dumps({key: None if value in (float("inf"), float("-inf")) else value for key, value in values.items()})
 
 
 def _progress() -> Any:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from denoise.compare import Comparison
 from denoise.corruptions.spec import parse
 from denoise.errors import DenoiseError, UsageError
+from denoise.media.atomic import replacing
 from denoise.media.image import Frame, is_image, open_image
 from denoise.restorer import Noise, Restorer, Sigma, check_options, load
 
 PathLike = str | os.PathLike[str]
+_SLAB_ROWS = 64
+
 Progress = Callable[[int, int, str], None]
 """Called with rows done, rows in all and the name of the file."""
 
@@ -101,18 +103,21 @@ def restore_file(
 ) -> Report:
     """Restore one picture file, all its frames, keeping everything else it carries."""
     began = time.perf_counter()
-    name = Path(source).name
+    source, target = Path(source), Path(target)
     with open_image(source) as picture:
         picture.check_output(target)
         levels, pixels = [], 0
         for number, frame in enumerate(picture.frames):
             comparison = Comparison(frame) if compare is not None and number == 0 else None
-            noise = _restore_frame(restorer, frame, sigma, strength, _Rows(progress, name, frame.size[1]))
+            noise = _restore_frame(restorer, frame, sigma, strength, _Rows(progress, source.name, frame.size[1]))
             levels.append(round(noise.sigma, 2))
             pixels += frame.size[0] * frame.size[1]
             if comparison is not None and compare is not None:
                 comparison.write(compare)
-        picture.save(target)
+        if strength == 0 and source.suffix.lower() == target.suffix.lower():
+            _copy(source, target)  # not even encoded again
+        else:
+            picture.save(target)
         return Report(
             source=str(source),
             output=str(target),
@@ -201,6 +206,12 @@ def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
     return target
 
 
+def _copy(source: Path, target: Path) -> None:
+    if not (target.exists() and target.samefile(source)):
+        with replacing(target) as file:
+            file.write(source.read_bytes())
+
+
 def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:
     """Damage a picture file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80`."""
     corruption = parse(spec)
@@ -226,7 +237,10 @@ def _restore_frame(restorer: Restorer, frame: Frame, sigma: Sigma, strength: flo
     noise = restorer.estimate(read, shape) if sigma == "auto" else Noise(float(sigma))
     if strength > 0:
         for start, stop, rows in restorer.restore_rows(read, shape, noise, strength):
-            frame.write(start, stop, np.ascontiguousarray(rows.numpy()))
+            for part in range(start, stop, _SLAB_ROWS):  # bit by bit: the conversion needs memory of its own
+                end = min(part + _SLAB_ROWS, stop)
+                frame.write(part, end, rows[:, part - start : end - start].numpy())
+            del rows
             report(stop)
     return noise
 

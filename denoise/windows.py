@@ -16,6 +16,7 @@ windowed result equals that of the whole signal in one piece.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -30,6 +31,10 @@ Network = Callable[[Tensor, tuple[slice, ...]], Tensor]
 
 Read = Callable[[int, int], Tensor]
 """`(start, stop) -> [C, stop - start, *rest]` float32: these rows of the signal."""
+
+
+SLAB = 2**20
+"""About how many samples a channel are read at once: what the reader needs beside them stays small"""
 
 
 @dataclass(frozen=True)
@@ -164,15 +169,18 @@ def sweep_rows(
             band = next(bands)
             continue
         rows = rows[:, band.keep_start - band.start : band.keep_stop - band.start]
+        if not cuts:  # then it may be a buffer of the network's own
+            rows = rows.clone()
         if fading is not None:
-            count = fading.shape[1]
-            rows = torch.cat([_cross_fade(fading, rows[:, :count], axis=1), rows[:, count:]], dim=1)
+            first = rows[:, : fading.shape[1]]
+            first.copy_(_cross_fade(fading, first, axis=1))
         start, band = band.keep_start, next(bands, None)
         stop = shape[0] if band is None else band.keep_start
         fading = rows[:, stop - start :].clone()  # a compiled network may use the memory of its result again
         if band is not None:
             source.forget(band.start)
         yield start, stop, rows[:, : stop - start]
+        del rows  # not held beside the next band
 
 
 class _Source:
@@ -180,7 +188,7 @@ class _Source:
 
     def __init__(self, read: Read, shape: Sequence[int], multiple_of: int) -> None:
         self.read = read
-        self.length = shape[0]
+        self.length, *self.rest = shape
         self.multiple_of = multiple_of
         self.start = self.stop = 0
         self.held: Tensor | None = None
@@ -189,10 +197,19 @@ class _Source:
         """Read on up to `stop`, a multiple."""
         if stop <= self.stop:
             return
-        fresh = self.read(self.stop, min(stop, self.length))
-        for axis in range(2, fresh.ndim):
-            fresh = _pad_axis(fresh, axis, self.multiple_of)
-        held = fresh if self.held is None else torch.cat([self.held, fresh], dim=1)
+        end = min(stop, self.length)
+        step = max(1, SLAB // math.prod(self.rest))
+        held: Tensor | None = None
+        for start in range(self.stop, end, step):
+            slab = self.read(start, min(start + step, end))
+            for axis in range(2, slab.ndim):
+                slab = _pad_axis(slab, axis, self.multiple_of)
+            if held is None:
+                held = slab.new_empty(slab.shape[0], end - self.start, *slab.shape[2:])
+                if self.held is not None:
+                    held[:, : self.stop - self.start] = self.held
+            held[:, start - self.start : start - self.start + slab.shape[1]] = slab
+        assert held is not None
         self.held = _pad_axis(held, 1, self.multiple_of)
         self.stop = stop
 

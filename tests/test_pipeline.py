@@ -41,6 +41,13 @@ def test_strength_zero_keeps_every_pixel(noisy_png: Path, tiny_weights: Path, tm
     assert np.array_equal(np.asarray(Image.open(tmp_path / "same.png")), np.asarray(Image.open(noisy_png)))
 
 
+def test_strength_zero_is_the_same_file_bit_for_bit(tiny_weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "lossy.jpg"
+    Image.fromarray(photo()).save(source, quality=40, comment=b"kept")
+    restore(source, tiny_weights, strength=0)
+    assert (tmp_path / "lossy.restored.jpg").read_bytes() == source.read_bytes()
+
+
 def test_rows_written_in_place_are_not_read_again(tiny_weights: Path, tmp_path: Path) -> None:
     """A picture higher than a band of windows: the result is that of the array, which is not overwritten."""
     path = tmp_path / "high.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -55,12 +56,14 @@ class UNet(nn.Module):
         self.multiple_of = unshuffle * 2 ** (len(widths) - 1)
         self.receptive_field = _receptive_field(depths, unshuffle)
         area = unshuffle**2
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.head = nn.Conv2d((channels + condition_channels) * area, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(_stage(width, depth) for width, depth in zip(widths, depths, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False) for fine, coarse in pairs)
-        self.decoder = nn.ModuleList(_stage(width, depth) for width, depth in zip(widths[:-1], depths[:-1], strict=True))
+        self.decoder = nn.ModuleList(
+            _stage(width, depth) for width, depth in zip(widths[:-1], depths[:-1], strict=True)
+        )
         self.tail = nn.Conv2d(widths[0], channels * area, 3, padding=1, bias=False)
 
     def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
@@ -74,7 +77,10 @@ class UNet(nn.Module):
         x = self.encoder[-1](x)
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             x = stage(up(x) + skip)
-        return observed - F.pixel_shuffle(self.tail(x), self.unshuffle)
+        # In float32 also where the rest is not: a bfloat16 residual comes in steps of up to a level of an 8-bit file.
+        with torch.autocast(x.device.type, enabled=False):
+            residual = self.tail(x.to(self.tail.weight.dtype))
+        return observed - F.pixel_shuffle(residual, self.unshuffle)
 
 
 def _stage(width: int, depth: int) -> nn.Sequential:
@@ -90,6 +96,6 @@ def _receptive_field(depths: Sequence[int], unshuffle: int) -> int:
     """
     reach = 2 * unshuffle
     for level, depth in enumerate(depths):
-        cell = unshuffle * 2**level
+        cell = unshuffle << level
         reach += 2 * depth * cell * (1 if level == len(depths) - 1 else 2)
-    return reach + unshuffle * 2 ** (len(depths) - 1) - 1
+    return reach + (unshuffle << len(depths) - 1) - 1

@@ -1,0 +1,81 @@
+"""Floors for the weights that are shipped, on the two photographs that scikit-learn ships."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_sample_images
+from torch import Tensor
+
+import denoise
+from denoise import pretrained
+from denoise.corruptions.spec import parse
+from denoise.evaluation.metrics import psnr_db
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Tensor]:
+    """The middles of both photographs. Shape: `[3, 192, 192]`, 0..1."""
+    images = load_sample_images().images
+    return [torch.from_numpy(image[110:302, 220:412].transpose(2, 0, 1).astype(np.float32)) / 255 for image in images]
+
+
+def gain_db(restorer: denoise.Restorer, photos: list[Tensor], spec: str, sigma: float | str = "auto") -> float:
+    """How many decibels closer to the clean photo the restored one is than the noisy one; the mean."""
+    gains = []
+    for number, clean in enumerate(photos):
+        observed = parse(spec)(clean[None], torch.Generator().manual_seed(number)).observed[0]
+        gains.append(psnr_db(restorer(observed, sigma), clean) - psnr_db(observed, clean))
+    return fmean(gains)
+
+
+def test_every_card_is_complete() -> None:
+    assert {"gaussian", "photo"} <= set(pretrained.names())
+    for card in denoise.models():
+        assert card.licence and card.summary and card.data and card.limits and card.recipe.endswith(".yaml")
+        assert card.metrics, card.name
+
+
+@pytest.mark.parametrize(("sigma", "floor"), [(15, 7.0), (25, 9.5), (50, 12.0)])
+def test_gaussian_denoises_known_and_estimated_levels(photos: list[Tensor], sigma: int, floor: float) -> None:
+    restorer = denoise.load("gaussian")
+    known, blind = (gain_db(restorer, photos, f"gaussian:sigma={sigma}", level) for level in (sigma, "auto"))
+    assert known > floor
+    assert blind > known - 0.2
+
+
+@pytest.mark.parametrize(("iso", "floor"), [(800, 2.0), (3200, 4.5), (12800, 7.0)])
+def test_photo_denoises_camera_noise(photos: list[Tensor], iso: int, floor: float) -> None:
+    assert gain_db(denoise.load("photo"), photos, f"camera:iso={iso},quality=90") > floor
+
+
+def test_photo_leaves_a_clean_photo_alone(photos: list[Tensor]) -> None:
+    restorer = denoise.load("photo")
+    assert min(psnr_db(restorer(clean), clean) for clean in photos) > 36
+
+
+@pytest.mark.parametrize("sigma", [10, 25, 50])
+def test_the_estimate_is_close(photos: list[Tensor], sigma: int) -> None:
+    restorer = denoise.load("gaussian")
+    for number, clean in enumerate(photos):
+        observed = clean + sigma / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(number))
+        estimate = restorer.estimate(lambda start, stop, x=observed: x[:, start:stop], observed.shape)
+        assert estimate.sigma == pytest.approx(sigma, rel=0.08)
+
+
+def test_gray_pictures_are_restored_as_well(photos: list[Tensor]) -> None:
+    gray = [photo.mean(0, keepdim=True) for photo in photos]
+    assert gain_db(denoise.load("gaussian"), gray, "gaussian:sigma=25", 25) > 6
+
+
+def test_windows_leave_no_seam(photos: list[Tensor]) -> None:
+    """With the default context the windowed result is within half an 8-bit step of the result in one piece."""
+    from denoise.windows import Windows
+
+    observed = photos[0] + 25 / 255 * torch.randn(photos[0].shape, generator=torch.Generator().manual_seed(0))
+    whole, cut = denoise.load("gaussian"), denoise.load("gaussian")
+    cut.windows = Windows(size=112, context=whole.windows.context, fade=whole.windows.fade, multiple_of=8)
+    assert (whole(observed, 25) - cut(observed, 25)).abs().max() < 0.5 / 255
