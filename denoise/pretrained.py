@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,13 @@ class Card:
     commit: str
     limits: list[str]
     statistic: str = "map"
-    """How an estimated noise level conditions the network: `picture` (one level for all of it) or `map` (place by place)"""
+    """How an estimated level conditions the network: `picture` (one level for all of it) or `map` (place by place)"""
     medium: str = "image"
     metrics: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.statistic not in ("picture", "map"):
+            raise ModelError(f"Statistic {self.statistic!r} of the weights {self.name} is neither `picture` nor `map`.")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def models() -> list[Card]:
 def find(name_or_path: str | os.PathLike[str]) -> Path:
     """The weights folder that a shipped name, a folder or a weights file means."""
     path = Path(name_or_path)
-    for folder in (root() / path, path, path.parent):
+    for folder in (root() / path, path.parent if path.name == WEIGHTS else path):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder
     raise ModelError(
@@ -87,7 +92,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> Card:
     config = _read_config(folder)
     try:
         return Card(**config["card"], metrics=_read_metrics(folder))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG} has no valid card: {error}; export the weights again.") from error
 
 
@@ -106,15 +111,19 @@ def load(name_or_path: str | os.PathLike[str]) -> Weights:
         tensors = load_tensors(data)
     except SafetensorError as error:
         raise ModelError(f"{folder / WEIGHTS} is not a valid safetensors file: {error}.") from error
-    network = _fill("network", config, tensors, folder)
-    noise_level = _fill("noise_level", config, tensors, folder) if config.get("noise_level") else None
-    return Weights(network, noise_level, card)
+    parts = {}
+    for part in ("network", "noise_level"):
+        prefix = part + "."
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        parts[part] = fill(config[part], own, folder / WEIGHTS) if part in config else None
+    if parts["network"] is None:
+        raise ModelError(f"{folder / CONFIG} describes no network; export the weights again.")
+    return Weights(parts["network"], parts["noise_level"], card)
 
 
 def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
-    """Write a weights folder: float16 safetensors, config, card and metrics."""
+    """Write a weights folder: float16 safetensors, config, card and metrics; raises ModelError when it cannot."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     config: dict[str, Any] = {}
     for part in ("network", "noise_level"):
@@ -122,6 +131,8 @@ def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
         if module is not None:
             config[part] = describe(module)
             tensors |= {f"{part}.{key}": value.half().contiguous() for key, value in module.state_dict().items()}
+    if broken := [key for key, value in tensors.items() if not value.isfinite().all()]:
+        raise ModelError(f"{broken[0]} is not finite in float16; the training has diverged, use an earlier checkpoint.")
     data = save_tensors(tensors)
     card = asdict(weights.card)
     metrics = card.pop("metrics")
@@ -133,21 +144,26 @@ def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
     return folder
 
 
-def _fill(part: str, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> nn.Module:
-    module = build(config.get(part) or {})
-    prefix = part + "."
-    own = {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
-    try:
-        module.load_state_dict(own)
-    except RuntimeError as error:
-        raise ModelError(f"{folder / WEIGHTS} does not fit the {part} of its config: {error}") from error
+def fill(config: dict[str, Any], tensors: dict[str, Tensor], source: str | os.PathLike[str]) -> nn.Module:
+    """Build a network and give it its weights, ready for inference; raises ModelError when they are not its own."""
+    module = build(config)
+    needed = {key: list(value.shape) for key, value in module.state_dict().items()}
+    given = {key: list(value.shape) for key, value in tensors.items()}
+    unlike = [key for key in {**needed, **given} if needed.get(key) != given.get(key)]
+    if unlike:
+        key = unlike[0]
+        raise ModelError(
+            f"The weights in {source} are not of the {config['class']} that is described: {key} has shape "
+            f"{given.get(key)} and should have {needed.get(key)}; export the weights again."
+        )
+    module.load_state_dict(tensors)
     return module.eval().requires_grad_(False)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(_read_bytes(folder / CONFIG))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ModelError(f"{folder / CONFIG} is not valid YAML: {error}.") from error
     if not isinstance(config, dict):
         raise ModelError(f"{folder / CONFIG} holds no config; export the weights again.")
@@ -170,21 +186,30 @@ def _read_bytes(path: Path) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise ModelError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _model_card(weights: Weights) -> str:
     card = weights.card
-    millions = sum(p.numel() for p in weights.network.parameters()) / 1e6
-    lines = [f"# {card.name}", "", card.summary, ""]
-    lines += [f"- Licence of the weights: {card.licence}", f"- Network: {type(weights.network).__name__}, {millions:.1f} M weights"]
-    lines += [f"- Trained by `denoise train {card.recipe}` at commit {card.commit}", "", "## Data", ""]
-    lines += [f"- {line}" for line in card.data]
-    lines += ["", "## Measured", ""]
-    lines += [f"- {key}: {value}" for key, value in card.metrics.items()] or ["- nothing yet"]
-    lines += ["", "## Limits", "", *(f"- {line}" for line in card.limits), ""]
-    return "\n".join(lines)
+    parts = [part for part in (weights.network, weights.noise_level) if part is not None]
+    sizes = [f"{type(part).__name__} of {sum(p.numel() for p in part.parameters()) / 1e6:.2g} M" for part in parts]
+    sections = {
+        "": [
+            f"Licence of the weights: {card.licence}",
+            f"Networks: {', '.join(sizes)} weights",
+            f"Trained by `denoise train {card.recipe}` at commit {card.commit}",
+        ],
+        "## Data": card.data,
+        "## Measured": [f"{key}: {value}" for key, value in card.metrics.items()] or ["nothing yet"],
+        "## Limits": card.limits,
+    }
+    lines = [f"# {card.name}", "", card.summary]
+    for title, points in sections.items():
+        lines += ["", *([title, ""] if title else []), *(f"- {point}" for point in points)]
+    return "\n".join([*lines, ""])

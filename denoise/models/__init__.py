@@ -17,13 +17,13 @@ NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "NoiseLevel": NoiseLevel}
 
 def build(config: Mapping[str, Any]) -> nn.Module:
     """Build a network from `{"class": name, **arguments}`; raises ModelError for what it does not know."""
-    arguments = dict(config)
-    name = arguments.pop("class", None)
-    if name not in NETWORKS:
+    name = config.get("class") if isinstance(config, Mapping) else config
+    if name not in list(NETWORKS):  # a list, for the name may be anything at all
         raise ModelError(f"Network {name!r} is not known; a config may name {', '.join(NETWORKS)}.")
+    arguments = {key: value for key, value in config.items() if key != "class"}
     try:
         return NETWORKS[name](**arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # there is no end to what a wrong argument may raise
         raise ModelError(f"{name} cannot be built from {arguments}: {error}.") from error
 
 

@@ -26,4 +26,6 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(torch.relu_(self.first(x)))
+        """One step, added to its input."""
+        change: Tensor = self.second(torch.relu_(self.first(x)))
+        return x + change

@@ -21,7 +21,9 @@ class NoiseLevel(nn.Module):
         - Output: levels `[B, 1, H/m, W/m]` and logarithmic weights of the same shape
     """
 
-    def __init__(self, channels: int = 3, width: int = 32, unshuffle: int = 2, depths: Sequence[int] = (2, 1, 1)) -> None:
+    def __init__(
+        self, channels: int = 3, width: int = 32, unshuffle: int = 2, depths: Sequence[int] = (2, 1, 1)
+    ) -> None:
         super().__init__()
         self.config = {"channels": channels, "width": width, "unshuffle": unshuffle, "depths": list(depths)}
         self.channels = channels
