@@ -15,14 +15,14 @@ class L1(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss, a scalar."""
-        return _mean((restored - target).abs(), weight).mean()
+        return example_mean((restored - target).abs(), weight).mean()
 
 
 class PSNRLoss(nn.Module):
     """Mean over the batch of the logarithm of each example's mean squared error: what a mean of PSNRs measures.
 
-    Every example counts alike whatever its noise level (Chen et al., "HINet", CVPR Workshops 2021). `floor` is the error
-    below which an example stops counting, as a standard deviation on the 0..1 scale.
+    Every example counts alike whatever its noise level (Chen et al., "HINet", CVPR Workshops 2021). `floor` is the
+    error below which an example stops counting, as a standard deviation on the 0..1 scale.
 
     Shape:
         - restored, target: `[B, C, *S]`; weight: `[B, 1, *S]` or None
@@ -34,11 +34,16 @@ class PSNRLoss(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss, a scalar."""
-        return torch.log(_mean((restored - target).square(), weight) + self.floor**2).mean()
+        return torch.log(example_mean((restored - target).square(), weight) + self.floor**2).mean()
 
 
-def _mean(error: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of each example, weighted. `[B, C, *S]` -> `[B]`."""
+def example_mean(error: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of each example, weighted.
+
+    Shape:
+        - error: `[B, C, *S]`; weight: `[B, 1, *S]` or None
+        - Output: `[B]`
+    """
     if weight is None:
         return error.flatten(1).mean(1)
     weight = weight.expand_as(error)

@@ -14,7 +14,7 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Replace the singular values of each matrix by numbers close to one (about 0.7 to 1.2).
+    """Replace the singular values of each matrix by numbers close to one (about 0.7 to 1.2 unless they are tiny).
 
     The Newton-Schulz iteration `X <- (a + b XX' + c (XX')^2) X` only ever multiplies X from the left by polynomials of
     its Gram matrix. These commute, so the products are gathered on the small side (m x m for m <= n) and X itself is
@@ -25,9 +25,9 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     """
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonalise(matrices.mT, iterations).mT
-    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     gram = x @ x.mT
-    eye = torch.eye(gram.shape[-1], device=gram.device)
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     total = eye
     for _ in range(iterations):
         step = torch.baddbmm(_A * eye + _B * gram, gram, gram, alpha=_C)
@@ -41,14 +41,15 @@ class Muon(torch.optim.Optimizer):
 
     A kernel `[out, in, h, w]` is one matrix `[out, in*h*w]`. The orthogonal step is scaled to the root mean square that
     an Adam step has (0.2 sqrt(max(out, in*h*w))), so one learning rate serves both halves. Sources: Jordan et al.,
-    "Muon: an optimizer for hidden layers in neural networks", 2024; Liu et al., "Muon is scalable for LLM training", 2025.
+    "Muon: an optimizer for hidden layers in neural networks", 2024; Liu et al., "Muon is scalable for LLM training",
+    2025.
 
     Args:
         params: named parameters, as `module.named_parameters()` gives them.
         lr: step size of both halves.
         momentum: of the kernels' half.
         betas: of AdamW's half.
-        plain: parameters whose name holds one of these words are AdamW's (first and last layers).
+        plain: parameters below a module of one of these names are AdamW's (first and last layers).
     """
 
     def __init__(
@@ -59,16 +60,17 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         plain: tuple[str, ...] = ("head", "tail"),
     ) -> None:
-        kernels, rest = [], []
+        kernels: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in params:
-            inner = parameter.ndim > 2 and not any(word in name for word in plain)
+            inner = parameter.ndim > 2 and not set(plain) & set(name.split("."))
             (kernels if inner else rest).append(parameter)
         groups = [{"params": kernels, "orthogonal": True}, {"params": rest, "orthogonal": False}]
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": 1e-8}
         super().__init__([group for group in groups if group["params"]], defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; `closure`, if given, recomputes the loss first and its value is returned."""
         loss = None
         if closure is not None:
@@ -82,9 +84,12 @@ class Muon(torch.optim.Optimizer):
         alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
         for p in group["params"]:
             if p.grad is not None:
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 1 - group["momentum"])
-                alike.setdefault(p.shape, []).append((p, p.grad.lerp(momentum, group["momentum"]).flatten(1)))
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                momentum = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(momentum, group["momentum"])  # Nesterov's look ahead
+                alike.setdefault(p.shape, []).append((p, update.flatten(1).float()))
         for shape, pairs in alike.items():  # kernels of one shape in one batch: small matrix products are slow alone
             kernels, updates = zip(*pairs, strict=True)
             steps = orthogonalise(torch.stack(updates))
