@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -18,27 +20,32 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from denoise.errors import UsageError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
+_STEP_PX = 16
+"""Sides of crops are multiples of this, which the networks here can take"""
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for damaged or oversized files"""
 
 
 class PictureCrops(L.LightningDataModule):
-    """Random crops of the pictures below a folder, decoded once and kept in memory.
+    """Random crops of the pictures below a folder, decoded once and kept in memory as 8-bit RGB.
 
     All files are looked at first: unreadable ones and those smaller than a crop are named in one warning. A share of
     the files, chosen by their names, is held back for validation; of each one the middle is used.
 
     Args:
-        root: folder of pictures, searched recursively.
-        crop_px: side of a training crop.
+        root: folder of pictures, searched recursively; hidden files and folders are skipped.
+        crop_px: side of a training crop, a multiple of 16.
         batch_size: crops a step (per process).
-        validation_share: share of the files held back.
-        validation_px: side of a validation crop.
+        validation_share: share of the files held back, at least one file.
+        validation_px: side of a validation crop, a multiple of 16; of a smaller picture as much as there is.
         cache_gb: memory for decoded pictures; beyond it only a random part of each picture is kept.
         seed: of the choice of crops.
     """
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
         crop_px: int = 96,
         batch_size: int = 16,
         validation_share: float = 0.04,
@@ -47,6 +54,11 @@ class PictureCrops(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        for name, side in (("crop_px", crop_px), ("validation_px", validation_px)):
+            if side < _STEP_PX or side % _STEP_PX:
+                raise UsageError(f"--data.{name} {side} is not allowed: give a multiple of {_STEP_PX}.")
+        if root is None:
+            raise UsageError("Which pictures? Give the folder that holds them as --data.root.")
         self.root = Path(root)
         self.crop_px = crop_px
         self.batch_size = batch_size
@@ -55,21 +67,37 @@ class PictureCrops(L.LightningDataModule):
         self.cache_bytes = cache_gb * 1e9
         self.seed = seed
 
-    def setup(self, stage: str | None = None) -> None:
-        """Scan the folder and decode what fits into the cache."""
-        sizes = scan(self.root, max(self.crop_px, 16))
-        held = {path for path in sizes if _share(path, self.root) < self.validation_share}
-        if not held:
-            held = {min(sizes, key=lambda path: _share(path, self.root))}
-        train = [path for path in sizes if path not in held] or list(held)
-        total = 3 * sum(w * h for w, h in (sizes[path] for path in train))
-        part = min(1.0, self.cache_bytes / total)
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+        """Scan the folder and decode what fits into the cache; raises UsageError when no picture is usable."""
+        sizes, refused = scan(self.root, self.crop_px)
+        held = [path for path in sizes if _share(path, self.root) < self.validation_share]
+        held = held or sorted(sizes, key=lambda path: _share(path, self.root))[:1]
+        train = [path for path in sizes if path not in set(held)]
+        total = 3 * sum(width * height for width, height in (sizes[path] for path in train or held))
+        part = min(1.0, self.cache_bytes / total) if total else 1.0
+
+        def crop(image: Image.Image) -> np.ndarray:
+            return _part(image, part, self.crop_px, generator)
+
+        def middle(image: Image.Image) -> np.ndarray:
+            return _middle(image, self.validation_px)
+
         generator = np.random.default_rng(self.seed)
-        self.pictures = [_decode(path, part, self.crop_px, generator) for path in train]
-        self.validation = [_middle(path, self.validation_px) for path in sorted(held)]
+        self.pictures = _decode(train, crop, refused) or _decode(held, crop, refused)
+        self.validation = _decode(held, middle, refused) or _decode(train, middle, refused)
+        if refused:
+            named = [f"{path.relative_to(self.root)} ({reason})" for path, reason in refused.items()]
+            more = ", ..." if len(named) > 10 else ""
+            rank_zero_warn(f"{len(named)} files below {self.root} are left out: {', '.join(named[:10])}{more}")
+        if not self.pictures:
+            raise UsageError(
+                f"There is no usable picture of at least {self.crop_px} x {self.crop_px} pixels below {self.root}; "
+                "give another folder as --data.root, or a smaller --data.crop_px."
+            )
+        megapixels = sum(picture.shape[0] * picture.shape[1] for picture in self.pictures) / 1e6
         rank_zero_info(
-            f"{len(train)} pictures for training ({total / 3e6:.0f} megapixels, {part:.0%} of them kept in memory), "
-            f"{len(held)} for validation"
+            f"{len(self.pictures)} pictures for training ({megapixels:.0f} megapixels in memory, "
+            f"{part:.0%} of what there is), {len(self.validation)} for validation"
         )
 
     def train_dataloader(self) -> DataLoader[Tensor]:
@@ -84,7 +112,7 @@ class PictureCrops(L.LightningDataModule):
 
 
 class _Crops(IterableDataset[Tensor]):
-    """Step n of process r sees the same crops whenever it runs, so a resumed training goes on where it was."""
+    """Batch n of process r holds the same crops whenever it is made, so a resumed training goes on where it was."""
 
     def __init__(self, pictures: list[np.ndarray], side: int, batch_size: int, seed: int, trainer: L.Trainer) -> None:
         self.pictures, self.side, self.batch_size, self.seed, self.trainer = pictures, side, batch_size, seed, trainer
@@ -92,10 +120,10 @@ class _Crops(IterableDataset[Tensor]):
         self.chances = areas / areas.sum()
 
     def __iter__(self) -> Iterator[Tensor]:
-        step = self.trainer.global_step
+        batch = self.trainer.global_step * self.trainer.accumulate_grad_batches
         while True:
-            yield self._batch(np.random.default_rng([self.seed, self.trainer.global_rank, step]))
-            step += 1
+            yield self._batch(np.random.default_rng([self.seed, self.trainer.global_rank, batch]))
+            batch += 1
 
     def _batch(self, generator: np.random.Generator) -> Tensor:
         side = self.side
@@ -121,30 +149,29 @@ class _Pictures(Dataset[Tensor]):
         return _to_float(torch.from_numpy(self.pictures[index][None]))[0]
 
 
-def scan(root: Path, smallest_px: int) -> dict[Path, tuple[int, int]]:
-    """Sizes `(width, height)` of all usable pictures below a folder; warns of the others, raises if none is left."""
+def scan(root: Path, smallest_px: int) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
+    """Sizes `(width, height)` of the usable pictures below a folder, and why each of the others is not usable.
+
+    Only headers are read. Raises UsageError when there is no such folder.
+    """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; give the folder that holds the pictures as --data.root.")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
-    sizes, unreadable, small = {}, [], []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                size = image.size
-        except (OSError, ValueError, SyntaxError):
-            unreadable.append(path)
+    sizes, refused = {}, {}
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if hidden or path.suffix.lower() not in _SUFFIXES or not path.is_file():
             continue
-        if min(size) < smallest_px:
-            small.append(path)
+        try:
+            with _opened(path) as image:
+                size = image.size
+        except _UNREADABLE:
+            refused[path] = "cannot be read"
         else:
-            sizes[path] = size
-    for what, which in (("cannot be read", unreadable), (f"are smaller than {smallest_px} pixels", small)):
-        if which:
-            names = ", ".join(str(path.relative_to(root)) for path in which[:10])
-            rank_zero_warn(f"{len(which)} pictures {what} and are left out: {names}{' ...' if len(which) > 10 else ''}")
-    if not sizes:
-        raise UsageError(f"No usable picture of at least {smallest_px} x {smallest_px} pixels below {root}.")
-    return sizes
+            if min(size) < smallest_px:
+                refused[path] = f"{size[0]} x {size[1]} pixels"
+            else:
+                sizes[path] = size
+    return sizes, refused
 
 
 def _share(path: Path, root: Path) -> float:
@@ -152,19 +179,51 @@ def _share(path: Path, root: Path) -> float:
     return zlib.crc32(path.relative_to(root).as_posix().encode()) / 2**32
 
 
-def _decode(path: Path, part: float, smallest: int, generator: np.random.Generator) -> np.ndarray:
-    with Image.open(path) as image:
-        width, height = (max(smallest, int(side * part**0.5)) for side in image.size)
-        left, top = (int(generator.integers(a - b + 1)) for a, b in zip(image.size, (width, height), strict=True))
-        return np.array(image.convert("RGB").crop((left, top, left + width, top + height)))
+def _decode(
+    paths: Iterable[Path], choose: Callable[[Image.Image], np.ndarray], refused: dict[Path, str]
+) -> list[np.ndarray]:
+    pictures = []
+    for path in paths:
+        try:
+            with _opened(path) as image:
+                pictures.append(choose(image))
+        except _UNREADABLE:
+            refused[path] = "cannot be decoded"
+    return pictures
 
 
-def _middle(path: Path, side: int) -> np.ndarray:
-    with Image.open(path) as image:
-        picture = np.array(image.convert("RGB"))
-    height, width = (min(side, size - size % 16) for size in picture.shape[:2])
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-    return picture[top : top + height, left : left + width]
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damaged metadata, and about the size of pictures of the user's own
+        with Image.open(path) as image:
+            yield image
+
+
+def _part(image: Image.Image, share: float, smallest: int, generator: np.random.Generator) -> np.ndarray:
+    """A random rectangle of the given share of the picture."""
+    width, height = (max(smallest, int(side * share**0.5)) for side in image.size)
+    left, top = (int(generator.integers(a - b + 1)) for a, b in zip(image.size, (width, height), strict=True))
+    return np.array(to_rgb(image).crop((left, top, left + width, top + height)))
+
+
+def _middle(image: Image.Image, side: int) -> np.ndarray:
+    """The middle square, or the largest part of it with sides that networks can take."""
+    width, height = (min(side, size - size % _STEP_PX) for size in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.array(to_rgb(image).crop((left, top, left + width, top + height)))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit gray is scaled, not clipped as Pillow does, and what is transparent becomes white."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"samples of mode {image.mode} name no white")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def _to_float(pictures: Tensor) -> Tensor:

@@ -1,0 +1,143 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from denoise.errors import UsageError
+from denoise.training.data import PictureCrops, scan, to_rgb
+
+
+def _module(root: Path, step: int = 0, rank: int = 0, accumulate: int = 1, **settings: Any) -> PictureCrops:
+    data = PictureCrops(root, **{"crop_px": 16, "batch_size": 3, "validation_px": 32, **settings})
+    data.trainer = SimpleNamespace(global_step=step, global_rank=rank, accumulate_grad_batches=accumulate)
+    data.setup("fit")
+    return data
+
+
+def _batches(data: PictureCrops, count: int) -> list[torch.Tensor]:
+    batches = iter(data.train_dataloader())
+    return [next(batches) for _ in range(count)]
+
+
+def test_batches_are_crops_of_the_pictures(folder: Path) -> None:
+    (batch,) = _batches(_module(folder / "pictures"), 1)
+    assert batch.shape == (3, 3, 16, 16)
+    assert batch.dtype == torch.float32
+    assert 0 <= batch.min() < batch.max() <= 1
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_step_has_the_same_crops_whenever_it_runs(folder: Path) -> None:
+    root = folder / "pictures"
+    whole = _batches(_module(root), 4)
+    assert torch.equal(_batches(_module(root, step=2), 2)[1], whole[3])
+    assert torch.equal(_batches(_module(root, step=1, accumulate=2), 2)[1], whole[3])
+    assert not torch.equal(whole[0], whole[1])
+    assert not torch.equal(_batches(_module(root, rank=1), 1)[0], whole[0])
+    assert not torch.equal(_batches(_module(root, seed=1), 1)[0], whole[0])
+
+
+def test_all_eight_orientations_come(folder: Path) -> None:
+    root = folder / "one"
+    root.mkdir()
+    ramp = np.zeros((16, 16, 3), np.uint8)
+    ramp[:8, :, 0], ramp[:, :4, 1] = 200, 100
+    Image.fromarray(ramp).save(root / "a.png")
+    (batch,) = _batches(_module(root, batch_size=200), 1)
+    assert len({crop.numpy().tobytes() for crop in batch.contiguous()}) == 8
+
+
+def test_validation_is_held_back_by_name_and_of_sizes_that_networks_take(folder: Path) -> None:
+    data = _module(folder / "pictures", validation_share=0.5, validation_px=64)
+    assert len(data.pictures) + len(data.validation) == 4
+    held = len(data.validation)
+    Image.new("RGB", (40, 40)).save(folder / "pictures" / "z.png")
+    assert len(_module(folder / "pictures", validation_share=0.5).validation) in (held, held + 1)
+    assert [tuple(batch.shape) for batch in data.val_dataloader()] == [(1, 3, 48, 48)] * held
+
+
+def test_one_picture_serves_both(folder: Path) -> None:
+    for name in "bcd":
+        (folder / "pictures" / f"{name}.png").unlink()
+    data = _module(folder / "pictures")
+    assert len(data.pictures) == len(data.validation) == 1
+
+
+def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> None:
+    root = folder / "pictures"
+    for name in ("deep/er/E.PNG", ".thumbnails/x.png", "deep/.y.png", "deep/folder.png/z.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 30)).save(root / name)
+    (root / "notes.txt").write_text("no picture")
+    sizes, refused = scan(root, 16)
+    assert sorted(path.relative_to(root).as_posix() for path in sizes) == [
+        *(f"{name}.png" for name in "abcd"),
+        "deep/er/E.PNG",
+        "deep/folder.png/z.jpg",
+    ]
+    assert sizes[root / "deep/er/E.PNG"] == (20, 30)
+    assert not refused
+
+
+def test_unusable_files_are_named_in_one_warning(folder: Path) -> None:
+    root = folder / "pictures"
+    (root / "broken.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (15, 99)).save(root / "small.png")
+    whole = (root / "a.png").read_bytes()
+    (root / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match="3 files") as caught:
+        data = _module(root)
+    assert len(caught) == 1
+    text = str(caught[0].message)
+    assert "broken.jpg (cannot be read)" in text
+    assert "small.png (15 x 99 pixels)" in text
+    assert "truncated.png (cannot be decoded)" in text
+    assert len(data.pictures) + len(data.validation) == 4
+
+
+def test_a_broken_file_held_back_does_not_stop_a_training(folder: Path) -> None:
+    root = folder / "pictures"
+    for path in sorted(root.iterdir())[1:]:
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.warns(UserWarning, match="left out"):
+        data = _module(root)
+    assert len(data.pictures) == len(data.validation) == 1
+
+
+def test_without_a_usable_picture(folder: Path) -> None:
+    with pytest.raises(UsageError, match="not a folder"):
+        _module(folder / "nowhere")
+    (folder / "empty").mkdir()
+    with pytest.raises(UsageError, match="no usable picture of at least 16 x 16 pixels"):
+        _module(folder / "empty")
+    with pytest.warns(UserWarning, match="50 pixels"), pytest.raises(UsageError, match="no usable picture"):
+        _module(folder / "pictures", crop_px=64)
+    with pytest.raises(UsageError, match="multiple of 16"):
+        PictureCrops(folder, crop_px=40)
+
+
+def test_beyond_the_cache_a_part_of_each_picture_is_kept(folder: Path) -> None:
+    root = folder / "pictures"
+    whole = sum(picture.nbytes for picture in _module(root).pictures)
+    data = _module(root, cache_gb=0.5 * whole / 1e9)
+    assert len(data.pictures) == 3
+    assert sum(picture.nbytes for picture in data.pictures) == pytest.approx(0.5 * whole, rel=0.1)
+    assert all(min(picture.shape[:2]) >= 16 for picture in _module(root, cache_gb=1e-9).pictures)
+
+
+def test_pictures_of_other_kinds_become_rgb() -> None:
+    deep = Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16))
+    assert np.array(to_rgb(deep)).tolist() == [[[0] * 3, [100] * 3, [255] * 3]]
+    glass = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
+    assert to_rgb(glass).getpixel((0, 0)) == (255, 255, 255)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([9, 8, 7])
+    assert to_rgb(palette).getpixel((0, 0)) == (9, 8, 7)
+    assert to_rgb(Image.new("L", (1, 1), 5)).getpixel((0, 0)) == (5, 5, 5)
+    assert to_rgb(Image.new("1", (1, 1), 1)).getpixel((0, 0)) == (255, 255, 255)
+    with pytest.raises(ValueError, match="no white"):
+        to_rgb(Image.new("F", (1, 1)))
