@@ -1,0 +1,1 @@
+"""Training: what LightningCLI puts together from a recipe."""

@@ -1,44 +1,73 @@
-"""What a training shows of itself."""
+"""What a training shows of itself, and how it keeps what it has reached."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from PIL import Image
 from torch import Tensor
+
+from denoise.errors import ModelError
+from denoise.media.atomic import replacing
 
 
 class PictureGrid(L.Callback):
     """At each validation write a sheet of observed, restored and clean pictures, a row each, below the log folder.
 
     Args:
-        rows: validation pictures to show.
+        rows: validation pictures to show, each with the last of the validation corruptions.
     """
 
     def __init__(self, rows: int = 4) -> None:
         self.rows = rows
         self.sheet: list[Tensor] = []
 
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:
+    def on_validation_batch_end(self, trainer: L.Trainer, _module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Keep one row."""
         if trainer.is_global_zero and len(self.sheet) < self.rows and not trainer.sanity_checking:
             observed, restored, target = (outputs[key][0].float().cpu() for key in ("observed", "restored", "target"))
-            self.sheet.append(torch.cat([observed, restored, target], dim=2).clamp(0, 1))
+            self.sheet.append(torch.cat([observed, restored, target], dim=2).clamp(0, 1).expand(3, -1, -1))
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Write the sheet."""
-        if not self.sheet or trainer.log_dir is None:
+        log_dir = trainer.log_dir  # asks all processes, so every one of them must get here
+        sheet, self.sheet = self.sheet, []
+        if not sheet or log_dir is None:
             return
-        width = max(row.shape[2] for row in self.sheet)
-        rows = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in self.sheet]
-        pixels = (torch.cat(rows, dim=1) * 255).round().byte().permute(1, 2, 0).numpy()
-        folder = Path(trainer.log_dir) / "pictures"
+        width = max(row.shape[2] for row in sheet)
+        rows = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in sheet]
+        pixels = (torch.cat(rows, dim=1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        folder = Path(log_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"step{trainer.global_step:07d}.png")
-        self.sheet = []
+        Image.fromarray(pixels).save(folder / f"step{trainer.global_step:07d}.png")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that a kill or a power cut during the write cannot cost.
+
+    Lightning writes to the folder for temporary files and moves the result, which is a copy where that folder is
+    another disk, and asks for no flush. Here the file lies beside its target, is flushed, and is renamed.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write it whole or not at all."""
+        if "://" in str(path):  # not on a disk
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read it; raises ModelError when it is none."""
+        try:
+            return super().load_checkpoint(path, *arguments, **options)
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError) as error:
+            raise ModelError(
+                f"{path} is not a whole checkpoint of `denoise train`; go on from another with --ckpt_path FILE."
+            ) from error

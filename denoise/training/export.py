@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from denoise import pretrained
 from denoise.errors import ModelError, UsageError
-from denoise.models import build
+from denoise.training.main import commit
+
+REQUIRED = ("summary", "licence", "data", "limits")
+OPTIONAL = ("statistic", "medium")
 
 
-def export(checkpoint: str | os.PathLike[str], folder: str | os.PathLike[str], card: str | os.PathLike[str] | None = None) -> Path:
+def export(
+    checkpoint: str | os.PathLike[str], folder: str | os.PathLike[str], card: str | os.PathLike[str] | None = None
+) -> Path:
     """Write the averaged weights of a checkpoint as a weights folder.
 
     Args:
         checkpoint: file that `denoise train` wrote.
         folder: where to write; its name becomes the name of the weights.
-        card: YAML file with `summary`, `licence`, `data`, `limits` and optionally `statistic`; see `recipes/*/*.card.yaml`.
+        card: YAML file with `summary`, `licence`, `data`, `limits` and optionally `statistic` and `medium`, see
+            `pretrained.Card`. Weights without a licence are of no use to anyone, so there is no default.
 
     Raises:
         UsageError: a file is missing or is not what it should be.
+        ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
     """
+    facts = _read_card(card)
     state = _read_checkpoint(Path(checkpoint))
-    parts: dict[str, nn.Module | None] = {"network": None, "noise_level": None}
-    for part, config in state["denoise"]["networks"].items():
-        module = build(config)
+    ours = state["denoise"]
+    described = pretrained.Card(
+        **facts,
+        name=Path(folder).resolve().name,
+        recipe=ours["recipe"],
+        commit=ours.get("commit") or commit(),
+        metrics={
+            "validation": {key: round(float(value), 3) for key, value in ours["metrics"].items()},
+            "steps": int(state["global_step"]),
+        },
+    )
+    parts = {}
+    for part in ("network", "noise_level"):
         prefix = part + "."
-        own = {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
-        module.load_state_dict(own)
-        parts[part] = module
-    network = parts["network"]
-    assert network is not None
-    facts = {"summary": "", "licence": "not stated", "data": [], "limits": [], **_read_yaml(card)}
-    facts |= {"name": Path(folder).name, "recipe": state["denoise"]["recipe"], "commit": _commit()}
-    try:
-        described = pretrained.Card(**facts, metrics=_metrics(state))
-    except TypeError as error:
-        raise UsageError(f"{card} does not describe weights: {error}.") from error
-    return pretrained.save(folder, pretrained.Weights(network, parts["noise_level"], described))
+        tensors = {key.removeprefix(prefix): t for key, t in state["state_dict"].items() if key.startswith(prefix)}
+        parts[part] = pretrained.fill(ours["networks"][part], tensors, checkpoint) if part in ours["networks"] else None
+    assert parts["network"] is not None
+    return pretrained.save(folder, pretrained.Weights(parts["network"], parts["noise_level"], described))
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -53,29 +61,25 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state["denoise"]["networks"]["network"]
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise ModelError(f"{path} is not a checkpoint of `denoise train`: {error}.") from error
+        raise ModelError(f"{path} is damaged or not a checkpoint of `denoise train`.") from error
     return dict(state)
 
 
-def _read_yaml(path: str | os.PathLike[str] | None) -> dict[str, Any]:
+def _read_card(path: str | os.PathLike[str] | None) -> dict[str, Any]:
+    must = f"a YAML file with {', '.join(REQUIRED)} (and {', '.join(OPTIONAL)} if wanted)"
     if path is None:
-        return {}
+        raise UsageError(f"Weights need a card; give --card, {must}.")
     try:
-        return dict(yaml.safe_load(Path(path).read_text()))
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as YAML: {error}.") from error
-
-
-def _metrics(state: dict[str, Any]) -> dict[str, Any]:
-    validation = {key: round(float(value), 3) for key, value in state["denoise"]["metrics"].items()}
-    return {"validation": validation, "steps": int(state["global_step"])}
-
-
-def _commit() -> str:
-    """The commit of the checkout that trains, or 'unknown' outside one."""
-    here = Path(__file__).resolve().parent
-    try:
-        answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
+        card = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"The card {path} cannot be read ({type(error).__name__}); give {must}.") from error
+    if not isinstance(card, dict):
+        raise UsageError(f"The card {path} holds no names with values; give {must}.")
+    missing = [key for key in REQUIRED if not card.get(key)]
+    unknown = [str(key) for key in card if key not in (*REQUIRED, *OPTIONAL)]
+    if missing or unknown:
+        wrong = f"lacks {', '.join(missing)}" if missing else f"has an unknown {', '.join(unknown)}"
+        raise UsageError(f"The card {path} {wrong}; give {must}.")
+    for key in ("data", "limits"):
+        card[key] = [card[key]] if isinstance(card[key], str) else [str(line) for line in card[key]]
+    return card

@@ -2,76 +2,167 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import logging
+import subprocess
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 
-from denoise.errors import UsageError
+from denoise.errors import DenoiseError, UsageError
+from denoise.training.callbacks import WholeCheckpoints
+from denoise.training.modules import Restoration
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
+PACKAGE = Path(__file__).resolve().parents[1]
+
+_NOISE = (
+    r"Checkpoint directory .* exists and is not empty",  # nothing in it is ever replaced
+    r".*does not have many workers",  # crops come from memory: nothing to wait for
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of PyTorch
+)
 
 
 class RecipeCLI(LightningCLI):
-    """LightningCLI that can start from shipped weights and that logs to TensorBoard where it is installed."""
-
-    recipe = ""
+    """LightningCLI without verbs, which can start from weights that exist."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what Lightning does not have."""
-        parser.add_argument("--init", type=str | None, default=None, help="Shipped name or folder of weights to start from.")
+        """Add what Lightning does not have, or has with a verb only."""
+        parser.add_argument("--init", type=str | None, default=None, help="Name or folder of weights to start from.")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to resume, or `last`.")
 
-    def before_fit(self) -> None:
-        """Fill the networks and set the loggers."""
-        self.model.recipe = self.recipe
-        init = self.config.fit.init
-        if init is not None:
-            self.model.load_pretrained(init)
-        if find_spec("tensorboard") is not None and self.trainer.loggers and not self.trainer.fast_dev_run:
-            where = self.trainer.loggers[0]
-            self.trainer.loggers = [*self.trainer.loggers, TensorBoardLogger(where.root_dir, name="", version=where.version)]
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse `args` without regard to `sys.argv`, which stays because processes for more devices start from it."""
+        assert isinstance(args, list)
+        self.config = parser.parse_args(args)
+
+    def instantiate_classes(self) -> None:
+        """Build what the recipe names; our own errors come out of jsonargparse as they went in."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            reason: BaseException | None = error
+            while reason is not None and not isinstance(reason, DenoiseError):
+                reason = reason.__cause__ or reason.__context__
+            raise reason or error from None
 
 
 def train(arguments: Sequence[str]) -> None:
     """Run the recipe named first, with any further `--key value` of LightningCLI; `--help` lists them.
 
     Raises:
-        UsageError: there is no such recipe.
+        UsageError: there is no such recipe or checkpoint, or no usable picture.
+        ModelError: weights or a checkpoint do not fit the recipe.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
-        rest: list[str] = ["--help"]
-        recipe = None
-    else:
-        recipe, rest = find_recipe(arguments[0]), list(arguments[1:])
-        RecipeCLI.recipe = arguments[0]
-    given: list[Any] = ["fit", *([] if recipe is None else ["--config", str(recipe)]), *rest]
-    argv, sys.argv = sys.argv, ["denoise train"]  # LightningCLI warns when it finds arguments of its own there
-    try:
-        RecipeCLI(
-            L.LightningModule,
+    asked = not arguments or arguments[0] in ("-h", "--help")
+    recipe = None if asked else find_recipe(arguments[0])
+    with _quiet():
+        cli = RecipeCLI(
+            Restoration,
             L.LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            args=given,
+            trainer_defaults={"enable_model_summary": False},
+            parser_kwargs={"prog": "denoise train RECIPE", "usage": USAGE, "description": None},
+            run=False,
+            args=["--help"] if recipe is None else ["--config", str(recipe), *arguments[1:]],
         )
-    finally:
-        sys.argv = argv
+        assert recipe is not None  # --help exits
+        checkpoint = cli.config.ckpt_path
+        if checkpoint not in (None, "last") and not Path(checkpoint).is_file():
+            raise UsageError(f"There is no checkpoint {checkpoint}; give a file or `last` as --ckpt_path.")
+        cli.model.origin = {"recipe": _public_name(recipe), "commit": commit()}
+        if cli.config.init is not None:
+            cli.model.load_pretrained(cli.config.init)
+        for name, part in cli.model.named_children():
+            if weights := sum(parameter.numel() for parameter in part.parameters()):
+                rank_zero_info(f"{name}: {type(part).__name__}, {weights / 1e6:.2f} million weights")
+        cli.trainer.strategy.checkpoint_io = WholeCheckpoints()
+        _add_tensorboard(cli.trainer)
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+        _keep_the_end(cli.trainer)
 
 
 def find_recipe(name: str) -> Path:
     """A recipe file: a path, or the name of one that is shipped (`photo/denoise` or `recipes/photo/denoise.yaml`)."""
     path = Path(name)
-    shipped = RECIPES if RECIPES.is_dir() else RECIPES.parents[1] / "recipes"
+    shipped = _shipped()
     inside = Path(*path.parts[1:]) if path.parts[:1] == ("recipes",) else path
     for candidate in (path, shipped / inside.with_suffix(".yaml")):
         if candidate.is_file():
             return candidate
-    known = ", ".join(str(p.relative_to(shipped).with_suffix("")) for p in sorted(shipped.rglob("*.yaml")))
+    known = ", ".join(str(p.relative_to(shipped).with_suffix("")) for p in recipes())
     raise UsageError(f"There is no recipe {name}; give a YAML file or one of {known}.")
+
+
+def recipes() -> list[Path]:
+    """The shipped recipes; the model cards beside them are none."""
+    return sorted(path for path in _shipped().rglob("*.yaml") if not path.name.endswith(".card.yaml"))
+
+
+def commit() -> str:
+    """The commit of the checkout that this package is, or `unknown` where it is none."""
+    if not (PACKAGE.parent / ".git").exists():
+        return "unknown"
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def _shipped() -> Path:
+    """The folder of recipes: inside the installed package, or beside it in a checkout."""
+    installed = PACKAGE / "recipes"
+    return installed if installed.is_dir() else PACKAGE.parent / "recipes"
+
+
+def _public_name(recipe: Path) -> str:
+    """A recipe as a model card may name it: nobody's folders."""
+    recipe = recipe.resolve()
+    inside = recipe.is_relative_to(_shipped())
+    return f"recipes/{recipe.relative_to(_shipped()).as_posix()}" if inside else recipe.name
+
+
+def _add_tensorboard(trainer: L.Trainer) -> None:
+    """Beside the CSV log, where TensorBoard is installed, one for it in the same folder."""
+    first = trainer.loggers[0] if trainer.loggers else None
+    if isinstance(first, CSVLogger) and find_spec("tensorboard") is not None:
+        second = TensorBoardLogger(first.root_dir, name="", version=first.version, default_hp_metric=False)
+        trainer.loggers = [*trainer.loggers, second]
+
+
+def _keep_the_end(trainer: L.Trainer) -> None:
+    """Save the very last step too, for there the learning rate is lowest."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.last_model_path:
+            trainer.save_checkpoint(callback.last_model_path, weights_only=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without advertisements and without warnings that concern nobody who trains here."""
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # between Lightning and its libraries
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message)
+        log.addFilter(_is_no_tip)
+        try:
+            yield
+        finally:
+            log.removeFilter(_is_no_tip)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip: " not in str(record.msg)

@@ -8,15 +8,17 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from denoise import pretrained
-from denoise.corruptions.base import Corruption
-from denoise.errors import ModelError
+from denoise.corruptions.base import Corrupted, Corruption
+from denoise.corruptions.draws import as_fraction
+from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.models import describe
 from denoise.models.noise_level import pool_level
-from denoise.training.losses import PSNRLoss
+from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
 
 
@@ -30,6 +32,8 @@ class Restoration(L.LightningModule):
         network: called as `network(observed, condition)`.
         corruption: makes the training pairs.
         noise_level: estimates the condition from `observed` alone; None where nothing is to be estimated.
+        blind_share: share of the examples whose condition is the estimated map in place of the true one, so that the
+            network learns to live with estimates.
         loss: called as `loss(restored, target, weight)`.
         validation_corruptions: name -> corruption, each measured on every validation picture.
         lr: peak learning rate.
@@ -42,6 +46,7 @@ class Restoration(L.LightningModule):
         network: nn.Module,
         corruption: Corruption,
         noise_level: nn.Module | None = None,
+        blind_share: float = 0.0,
         loss: nn.Module | None = None,
         validation_corruptions: dict[str, Corruption] | None = None,
         lr: float = 2e-3,
@@ -49,6 +54,9 @@ class Restoration(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.blind_share = as_fraction(blind_share, "blind_share")
+        if blind_share and noise_level is None:
+            raise UsageError("A blind_share needs a noise_level network; add one to the recipe or leave it out.")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.noise_level = None if noise_level is None else noise_level.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.corruption = corruption
@@ -57,86 +65,142 @@ class Restoration(L.LightningModule):
         self.lr = lr
         self.warmup_steps = warmup_steps
         self.seed = seed
-        self.recipe = ""
+        self.origin = {"recipe": "", "commit": "unknown"}
+        """Which recipe at which commit this training runs; goes into checkpoints"""
 
     def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
-        """Corrupt, restore, compare."""
-        step = (self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank
-        generator = torch.Generator(clean.device).manual_seed(step)
-        seen = self.corruption(clean, generator)
+        """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
+        generator = self._generator(clean, batch_idx)
+        seen = _corrupt(self.corruption, clean, generator)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
-        loss = self.loss(self.network(observed, seen.condition), seen.target, seen.weight)
-        self.log("train/loss", loss, prog_bar=True)
+        condition, level_loss = seen.condition, None
         if self.noise_level is not None:
-            level_loss = self._level_loss(observed, seen.condition)
+            levels, weights = self.noise_level(observed)
+            level_loss = self._level_loss(levels, weights, seen)
+            if self.blind_share and condition is not None:
+                lot = torch.rand(len(clean), 1, 1, 1, generator=generator, device=generator.device)
+                condition = torch.where(lot < self.blind_share, _as_condition(levels, observed), condition)
             self.log("train/noise_level", level_loss)
+        loss: Tensor = self.loss(self.network(observed, condition), seen.target, seen.weight)
+        self.log("train/loss", loss, prog_bar=True)
+        if level_loss is not None:
             loss = loss + level_loss
+        if not torch.isfinite(loss):
+            raise DenoiseError(
+                f"The loss became {loss.item()} at step {self.global_step}; train with a lower --model.lr "
+                f"(it is {self.lr:g}), from the last checkpoint with --ckpt_path last."
+            )
         return loss
 
-    def _level_loss(self, observed: Tensor, condition: Tensor) -> Tensor:
+    def _generator(self, clean: Tensor, batch_idx: int) -> torch.Generator:
+        """Batch n of process r is corrupted alike whenever it runs."""
+        accumulated = self.trainer.accumulate_grad_batches
+        batch = self.global_step * accumulated + batch_idx % accumulated
+        return torch.Generator(clean.device).manual_seed((self.seed * 1_000_003 + batch) * 1009 + self.global_rank)
+
+    def _level_loss(self, levels: Tensor, weights: Tensor, seen: Corrupted) -> Tensor:
         """Relative error of the map and of the pooled level, each against the corruption's own."""
-        levels, weights = self.noise_level(observed)
-        truth = F.adaptive_avg_pool2d(condition, levels.shape[-2:])
+        if seen.condition is None or seen.condition.shape[1] != 1:
+            raise UsageError(
+                f"{type(self.corruption).__name__} tells no noise level, so none can be learned; "
+                "train with --model.noise_level null."
+            )
+        truth = F.adaptive_avg_pool2d(seen.condition, (levels.shape[2], levels.shape[3]))
         whole = truth.mean((1, 2, 3))
         local = (levels - truth).abs() / (truth + 5 / 255)
         pooled = (pool_level(levels, weights) - whole).abs() / (whole + 5 / 255)
         return local.mean() + pooled.mean()
 
     def validation_step(self, clean: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """PSNR of every validation corruption, drawn alike each time, and the error of the estimated level."""
+        """PSNR of every validation corruption, drawn alike each time, and how far off the estimated level is."""
         shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
-            seen = corruption(clean, torch.Generator(clean.device).manual_seed(1000 * batch_idx + k))
-            restored = self.network(seen.observed.contiguous(memory_format=torch.channels_last), seen.condition)
-            error = (restored.float().clamp(0, 1) - seen.target).square().mean()
-            self.log(f"val/psnr_{name}_db", -10 * torch.log10(error), sync_dist=True)
-            shown = {"observed": seen.observed, "restored": restored, "target": seen.target}
+            seen = _corrupt(corruption, clean, torch.Generator(clean.device).manual_seed(1000 * batch_idx + k))
+            observed = seen.observed.contiguous(memory_format=torch.channels_last)
+            restored = self.network(observed, seen.condition)
+            self.log(f"val/psnr_{name}_db", _psnr_db(restored, seen), sync_dist=True)
             if self.noise_level is not None and seen.condition is not None:
-                level = pool_level(*self.noise_level(seen.observed))
-                truth = seen.condition.mean()
-                self.log(f"val/level_{name}_error", ((level - truth) / truth).abs().mean(), sync_dist=True)
+                levels, weights = self.noise_level(observed)
+                truth = seen.condition.mean((1, 2, 3))
+                error = (pool_level(levels, weights) - truth).abs() / truth.clamp_min(1 / 255)
+                self.log(f"val/level_{name}_error", error.mean(), sync_dist=True)
+                if self.blind_share:
+                    restored = self.network(observed, _as_condition(levels, observed))
+                    self.log(f"val/psnr_{name}_blind_db", _psnr_db(restored, seen), sync_dist=True)
+            shown = {"observed": observed, "restored": restored, "target": seen.target}
         return shown
 
     def configure_optimizers(self) -> Any:
         """Muon for the kernels, AdamW for the rest."""
         return Muon([(name, p) for name, p in self.named_parameters() if p.requires_grad], lr=self.lr)
 
-    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of this step."""
-        rise = min(1.0, (self.global_step + 1) / self.warmup_steps)
-        factor = rise * 0.5 * (1 + math.cos(math.pi * self.progress()))
+        rise = min(1.0, (self.global_step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        lr = self.lr * rise * 0.5 * (1 + math.cos(math.pi * self.progress()))
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.lr * factor
-        self.log("train/lr", self.lr * factor)
+            group["lr"] = lr
+        self.log("train/lr", lr)
+
+    def progress(self) -> float:
+        """How much of the training is done, 0..1: by steps or by the clock, whichever is further."""
+        steps = self.trainer.estimated_stepping_batches  # not positive where the number of steps is not limited
+        done = self.global_step / steps if steps > 0 else 0.0
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
+                used = callback.time_elapsed()
+                # Clocks differ, and processes with unlike learning rates would drift apart: the first one's counts.
+                done = max(done, self.trainer.strategy.broadcast(used / (used + left)))
+        return min(1.0, done)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what `denoise export-weights` needs beside the weights, as plain data."""
-        networks = {"network": self.network, "noise_level": self.noise_level}
-        checkpoint["denoise"] = {
-            "networks": {part: describe(module) for part, module in networks.items() if module is not None},
-            "recipe": self.recipe,
-            "metrics": {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")},
-        }
+        metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")}
+        checkpoint["denoise"] = {"networks": self._networks(), "metrics": metrics, **self.origin}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on from a training of other networks."""
+        mine, theirs = self._networks(), checkpoint.get("denoise", {}).get("networks", {})
+        for part in {**mine, **theirs}:
+            _require_alike(part, mine.get(part, {}), theirs.get(part, {}), "the checkpoint")
 
     def load_pretrained(self, name_or_path: str) -> None:
         """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe."""
         weights = pretrained.load(name_or_path)
-        for mine, theirs in ((self.network, weights.network), (self.noise_level, weights.noise_level)):
-            if mine is None or theirs is None:
-                continue
-            if describe(mine) != describe(theirs):
-                raise ModelError(
-                    f"The weights {name_or_path} are of {describe(theirs)}, the recipe has {describe(mine)}; make them alike."
-                )
-            mine.load_state_dict(theirs.state_dict())
+        _require_alike("network", describe(self.network), describe(weights.network), f"the weights {name_or_path}")
+        self.network.load_state_dict(weights.network.state_dict())
+        if self.noise_level is None:
+            return
+        if weights.noise_level is None:
+            rank_zero_info(f"The weights {name_or_path} estimate no noise level; that network starts from scratch.")
+            return
+        theirs = describe(weights.noise_level)
+        _require_alike("noise_level", describe(self.noise_level), theirs, f"the weights {name_or_path}")
+        self.noise_level.load_state_dict(weights.noise_level.state_dict())
 
-    def progress(self) -> float:
-        """How much of the training is done, 0..1: by steps or by the clock, whichever is further."""
-        done = 0.0
-        if self.trainer.max_steps and self.trainer.max_steps > 0:
-            done = self.global_step / self.trainer.max_steps
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
-                used = callback.time_elapsed()
-                done = max(done, used / (used + left))
-        return min(1.0, done)
+    def _networks(self) -> dict[str, dict[str, Any]]:
+        parts = {"network": self.network, "noise_level": self.noise_level}
+        return {part: describe(module) for part, module in parts.items() if module is not None}
+
+
+def _corrupt(corruption: Corruption, clean: Tensor, generator: torch.Generator) -> Corrupted:
+    """Corrupt in float32, whatever the network computes in: filters in bfloat16 would add errors of their own."""
+    with torch.autocast(clean.device.type, enabled=False):
+        return corruption(clean, generator)  # type: ignore[no-any-return]
+
+
+def _as_condition(levels: Tensor, observed: Tensor) -> Tensor:
+    """The estimated map as the network is given it; nothing is learned through it."""
+    return F.interpolate(levels.detach(), size=observed.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _psnr_db(restored: Tensor, seen: Corrupted) -> Tensor:
+    error = example_mean((restored.float().clamp(0, 1) - seen.target).square(), seen.weight)
+    return -10 * error.clamp_min(1e-10).log10().mean()
+
+
+def _require_alike(part: str, mine: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:
+    keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
+    if keys:
+        unlike = ", ".join(f"{key} {theirs.get(key)} (recipe: {mine.get(key)})" for key in keys)
+        raise ModelError(f"The {part} of {whose} is not the recipe's: it has {unlike}; make them alike.")

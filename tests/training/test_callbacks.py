@@ -1,0 +1,67 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from denoise.errors import ModelError
+from denoise.training.callbacks import PictureGrid, WholeCheckpoints
+
+
+def _trainer(tmp_path: Path, **settings: object) -> SimpleNamespace:
+    defaults = {"is_global_zero": True, "sanity_checking": False, "log_dir": str(tmp_path), "global_step": 12}
+    return SimpleNamespace(**{**defaults, **settings})
+
+
+def _outputs(channels: int, width: int) -> dict[str, torch.Tensor]:
+    names = ("observed", "restored", "target")
+    return {name: torch.full((1, channels, 4, width), value) for name, value in zip(names, (-1, 0.5, 1.0), strict=True)}
+
+
+def test_a_sheet_shows_some_rows_of_three(tmp_path: Path) -> None:
+    grid, trainer = PictureGrid(rows=2), _trainer(tmp_path)
+    for channels, width in ((3, 4), (1, 6), (3, 8)):
+        grid.on_validation_batch_end(trainer, None, _outputs(channels, width), None, 0)
+    grid.on_validation_end(trainer, None)
+    with Image.open(tmp_path / "pictures" / "step0000012.png") as file:
+        sheet = np.array(file)
+    assert sheet.shape == (8, 18, 3)
+    assert sheet[0, ::4, 0].tolist() == [0, 128, 255, 0, 0]  # the first row ends where its pictures do
+    assert sheet[4, ::6, 0].tolist() == [0, 128, 255]
+    grid.on_validation_end(_trainer(tmp_path, global_step=13), None)
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
+
+
+@pytest.mark.parametrize("settings", [{"sanity_checking": True}, {"is_global_zero": False}, {"log_dir": None}])
+def test_no_sheet_where_none_is_due(tmp_path: Path, settings: dict[str, object]) -> None:
+    grid, trainer = PictureGrid(), _trainer(tmp_path, **settings)
+    grid.on_validation_batch_end(trainer, None, _outputs(3, 4), None, 0)
+    grid.on_validation_end(trainer, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs" / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": torch.tensor(1)}, path)
+
+    def break_off(checkpoint: object, file: object) -> None:
+        file.write(b"half of")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        WholeCheckpoints().save_checkpoint({"step": torch.tensor(2)}, path)
+    assert WholeCheckpoints().load_checkpoint(path)["step"] == 1
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"weights": torch.rand(100)}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ModelError, match="not a whole checkpoint"):
+        WholeCheckpoints().load_checkpoint(path)

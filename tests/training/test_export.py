@@ -1,0 +1,98 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from denoise import pretrained
+from denoise.errors import ModelError, UsageError
+from denoise.models import NoiseLevel, UNet, describe
+from denoise.training.export import export
+
+CARD = {
+    "summary": "Removes nothing.",
+    "licence": "CC0-1.0",
+    "data": ["Ten pictures, CC0"],
+    "limits": "All of them",
+    "statistic": "picture",
+}
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.card.yaml"
+    path.write_text(yaml.safe_dump(CARD))
+    return path
+
+
+def _checkpoint(tmp_path: Path, **changes: Any) -> Path:
+    torch.manual_seed(0)
+    parts = {"network": UNet(widths=(4, 4), depths=(1, 1)), "noise_level": NoiseLevel(width=4, depths=(1, 1))}
+    state = {
+        "state_dict": {f"{part}.{key}": v for part, module in parts.items() for key, v in module.state_dict().items()},
+        "global_step": 7,
+        "denoise": {
+            "networks": {part: describe(module) for part, module in parts.items()},
+            "recipe": "recipes/photo/tiny.yaml",
+            "commit": "abc1234",
+            "metrics": {"val/psnr_sigma25_db": 30.12345},
+        },
+    }
+    torch.save(state | changes, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+def test_a_checkpoint_becomes_weights(tmp_path: Path, card: Path) -> None:
+    checkpoint = _checkpoint(tmp_path)
+    folder = export(checkpoint, tmp_path / "out" / "tiny", card)
+    weights = pretrained.load(folder)
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for part in ("network", "noise_level"):
+        for key, value in getattr(weights, part).state_dict().items():
+            torch.testing.assert_close(value, state[f"{part}.{key}"], rtol=1e-3, atol=1e-6)
+    found = weights.card
+    assert (found.name, found.recipe, found.commit) == ("tiny", "recipes/photo/tiny.yaml", "abc1234")
+    assert found.metrics == {"validation": {"val/psnr_sigma25_db": 30.123}, "steps": 7}
+    assert found.data == CARD["data"]
+    assert found.limits == ["All of them"]
+    assert (found.licence, found.statistic) == ("CC0-1.0", "picture")
+
+
+def test_no_card_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --card, a YAML file with summary, licence, data, limits"):
+        export(_checkpoint(tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (yaml.safe_dump({**CARD, "licence": ""}), "lacks licence"),
+        (yaml.safe_dump({"summary": "x", "licence": "y"}), "lacks data, limits"),
+        (yaml.safe_dump({**CARD, "license": "MIT"}), "unknown license"),
+        ("just words", "no names with values"),
+        ("a: [", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_bad_cards(tmp_path: Path, text: str | None, reason: str) -> None:
+    path = tmp_path / "card.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UsageError, match=reason):
+        export(_checkpoint(tmp_path), tmp_path / "out", path)
+
+
+def test_bad_checkpoints(tmp_path: Path, card: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoint"):
+        export(tmp_path / "nothing.ckpt", tmp_path / "out", card)
+    with pytest.raises(ModelError, match="not a checkpoint of `denoise train`"):
+        export(_checkpoint(tmp_path, denoise={}), tmp_path / "out", card)
+    with pytest.raises(ModelError, match="has shape None"):
+        export(_checkpoint(tmp_path, state_dict={}), tmp_path / "out", card)
+    path = _checkpoint(tmp_path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ModelError, match="damaged"):
+        export(path, tmp_path / "out", card)
+    assert not (tmp_path / "out").exists()

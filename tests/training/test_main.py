@@ -1,0 +1,175 @@
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from denoise import pretrained
+from denoise.cli import main as denoise
+from denoise.errors import DenoiseError, ModelError, UsageError
+from denoise.models import UNet
+from denoise.training import main
+from denoise.training.main import find_recipe, train
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, so that two trainings can be compared bit by bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _train(*options: str) -> None:
+    train(["tiny.yaml", "--data.root", "pictures", *options])
+
+
+def _log(folder: Path, version: int = 0) -> list[dict[str, str]]:
+    with (folder / f"runs/tiny/version_{version}/metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_training_leaves_logs_pictures_and_a_checkpoint(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "find_spec", lambda _: None)  # as without TensorBoard
+    _train()
+    rows = _log(folder)
+    keys = {key for row in rows for key, value in row.items() if value}
+    assert keys >= {"train/loss", "train/noise_level", "train/lr", "val/psnr_sigma25_db", "val/level_sigma25_error"}
+    run = folder / "runs/tiny"
+    assert sorted(path.name for path in run.iterdir()) == ["last.ckpt", "step=2.ckpt", "version_0"]
+    assert sorted(path.name for path in (run / "version_0").iterdir()) == ["config.yaml", "metrics.csv", "pictures"]
+    with Image.open(run / "version_0/pictures/step0000002.png") as sheet:
+        assert sheet.size == (3 * 32, 32)
+    assert "network: UNet, 0.00 million weights" in caplog.messages
+    assert not [message for message in caplog.messages if "Tip" in message]
+    ours = torch.load(run / "last.ckpt", weights_only=True)["denoise"]
+    assert ours["recipe"] == "tiny.yaml"
+    assert ours["metrics"].keys() == {"val/psnr_sigma25_db", "val/level_sigma25_error"}
+
+
+def test_tensorboard_logs_too_where_it_is_installed(folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    _train()
+    assert len(list((folder / "runs/tiny/version_0").glob("events.out.tfevents.*"))) == 1
+    assert _log(folder)
+
+
+def test_a_resumed_training_is_the_same_training(folder: Path) -> None:
+    _train("--trainer.max_steps", "4")
+    whole = torch.load("runs/tiny/last.ckpt", weights_only=True)
+    _train("--trainer.max_steps", "4", "--ckpt_path", "runs/tiny/step=2.ckpt")
+    resumed = torch.load(max(Path("runs/tiny").glob("last*.ckpt"), key=lambda p: p.stat().st_mtime), weights_only=True)
+    assert resumed["global_step"] == whole["global_step"] == 4
+    for part in ("state_dict", "current_model_state", "averaging_state"):
+        for key, value in whole[part].items():
+            assert torch.equal(resumed[part][key], value), key
+    torch.testing.assert_close(resumed["optimizer_states"], whole["optimizer_states"], rtol=0, atol=0)
+
+
+def test_a_training_becomes_weights_by_two_commands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["denoise", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            denoise()
+        return int(stopped.value.code or 0)
+
+    (folder / "card.yaml").write_text("{summary: Tiny, licence: CC0-1.0, data: [noise], limits: [all]}")
+    assert run("train", "tiny.yaml", "--data.root", "pictures") == 0
+    assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny") == 2
+    assert "denoise: Weights need a card; give --card" in capsys.readouterr().err
+    assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", "--card", "card.yaml") == 0
+    weights = pretrained.load("weights/tiny")
+    averaged = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]
+    for name, value in weights.network.state_dict().items():
+        torch.testing.assert_close(value, averaged[f"network.{name}"], rtol=1e-3, atol=1e-6)
+    assert weights.card.metrics["validation"].keys() == {"val/psnr_sigma25_db", "val/level_sigma25_error"}
+
+
+def test_the_very_last_step_is_saved(folder: Path) -> None:
+    _train("--trainer.max_steps", "3")
+    assert torch.load("runs/tiny/last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_init_starts_from_weights(folder: Path) -> None:
+    torch.manual_seed(5)
+    card = pretrained.Card("w", "Summary", "CC0-1.0", ["data"], "recipe", "commit", ["limits"])
+    weights = pretrained.Weights(UNet(widths=(4, 4), depths=(1, 1)), None, card)
+    pretrained.save("w", weights)
+    _train("--init", "w", "--model.lr", "0")
+    trained = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]["network.head.weight"]
+    torch.testing.assert_close(trained, weights.network.head.weight.data, rtol=1e-3, atol=1e-6)
+    with pytest.raises(ModelError, match=r"network of the weights w is not the recipe's: it has widths \[4, 4\]"):
+        _train("--init", "w", "--model.network.widths", "[8, 4]")
+    with pytest.raises(ModelError, match="no weights called 'nowhere'"):
+        _train("--init", "nowhere")
+
+
+def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
+    with pytest.raises(DenoiseError, match=r"The loss became (nan|inf) at step 1; train with a lower --model.lr"):
+        _train("--model.lr", "1e30")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "sentence"),
+    [
+        (["nothing.yaml"], 2, "denoise: There is no recipe nothing.yaml; give a YAML file or one of "),
+        (["tiny.yaml", "--data.root", "nowhere"], 2, "denoise: nowhere is not a folder; give the folder that holds"),
+        (["tiny.yaml", "--data.root", "empty"], 2, "denoise: There is no usable picture of at least 16 x 16 pixels"),
+        (["tiny.yaml", "--data.root", "empty", "--ckpt_path", "x.ckpt"], 2, "denoise: There is no checkpoint x.ckpt;"),
+        (["tiny.yaml", "--data.root", "empty", "--data.crop_px", "20"], 2, "denoise: --data.crop_px 20 is not allowed"),
+        (["tiny.yaml", "--data.root", "empty", "--model.corruption.sigma", "-1"], 2, "denoise: sigma=-1"),
+        (["tiny.yaml"], 2, "denoise: Which pictures? Give the folder that holds them as --data.root."),
+        (["tiny.yaml", "--data.root", "empty", "--model.widht", "3"], 2, "Option 'widht' is not accepted"),
+    ],
+)
+def test_what_a_user_sees_of_a_mistake(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    exit_code: int,
+    sentence: str,
+) -> None:
+    (folder / "empty").mkdir()
+    monkeypatch.setattr(sys, "argv", ["denoise", "train", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        denoise()
+    shown = capsys.readouterr().err
+    assert stopped.value.code == exit_code
+    assert sentence in shown
+    assert "Traceback" not in shown
+    assert len(shown.splitlines()) < 15
+
+
+def test_recipes_are_found_by_path_or_name(folder: Path) -> None:
+    assert find_recipe("tiny.yaml") == Path("tiny.yaml")
+    for name in ("photo/gaussian", "photo/gaussian.yaml", "recipes/photo/gaussian.yaml"):
+        found = find_recipe(name)
+        assert found.name == "gaussian.yaml"
+        assert main._public_name(found) == "recipes/photo/gaussian.yaml"
+    assert main._public_name(folder / "tiny.yaml") == "tiny.yaml"
+    with pytest.raises(UsageError, match="photo/gaussian"):
+        find_recipe("photo/nothing")
+
+
+def test_help_names_the_command_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        train(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for text in (
+        "usage: denoise train RECIPE --data.root DIR",
+        "--init",
+        "--ckpt_path",
+        "--trainer.max_time",
+        "--data",
+    ):
+        assert text in shown
