@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor, nn
+
+from denoise.models.unet import UNet
 
 
 def parser(description: str | None, model: str = "photo") -> argparse.ArgumentParser:
@@ -42,8 +46,6 @@ def write_json(path: Path | None, **tables: Any) -> None:
 
 def machine() -> dict[str, Any]:
     """What speed depends on."""
-    import torch
-
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -87,6 +89,44 @@ def large_photo(megapixels: float, picture: Path | None = None, noise: float = 8
 def write_large_photo(path: Path, megapixels: float, picture: Path | None = None) -> None:
     """Save `large_photo` as a JPEG of quality 92."""
     large_photo(megapixels, picture).save(path, quality=92)
+
+
+def matrix_gflops(device: torch.device, dtype: torch.dtype, repeats: int, side: int = 4096) -> float:
+    """What a large matrix product reaches: the ceiling for convolutions."""
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
+
+    def multiply() -> None:
+        torch.matmul(matrix, matrix)
+        finish(device)
+
+    return 2 * side**3 / 1e9 / best_seconds(multiply, repeats)
+
+
+def finish(device: torch.device) -> None:
+    """Wait for a GPU, which works on while the clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def macs_per_pixel(network: nn.Module, device: torch.device, side: int = 64) -> float:
+    """Multiplications of one pass over all convolutions, by what goes in and comes out of each."""
+    macs = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal macs
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        # Each weight of a convolution is used once per place of the output; of a transposed one, of the input.
+        places = (output if isinstance(layer, nn.Conv2d) else inputs[0])[0, 0].numel()
+        macs += layer.weight.numel() * places
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    picture = torch.zeros(1, 3, side, side, device=device)
+    network(*(picture, picture[:, :1])[: 2 if isinstance(network, UNet) else 1])
+    for hook in hooks:
+        hook.remove()
+    return macs / side**2
 
 
 def _text(value: Any) -> str:

@@ -14,9 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import best_seconds, large_photo, parser, report, write_json, write_large_photo
+from _common import (
+    best_seconds,
+    finish,
+    large_photo,
+    macs_per_pixel,
+    matrix_gflops,
+    parser,
+    report,
+    write_json,
+    write_large_photo,
+)
 from PIL import Image
-from torch import Tensor, nn
 
 from denoise.pipeline import restore_file
 from denoise.restorer import Restorer, load
@@ -34,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     restorer = load(chosen.model, dtype=chosen.dtype)
     print(f"{restorer!r}, {torch.get_num_threads()} threads", flush=True)
 
-    peak = _matrix_gflops(restorer, chosen.repeats)
+    peak = matrix_gflops(restorer.device, restorer.dtype, chosen.repeats)
     bare = WINDOW_PX**2 / 1e6 / best_seconds(lambda: _forward(restorer, WINDOW_PX), chosen.repeats)
-    network_gflops = 2 * _macs_per_pixel(restorer) * bare / 1e3
+    network_gflops = 2 * macs_per_pixel(restorer.network, restorer.device) * bare / 1e3
     with tempfile.TemporaryDirectory() as folder:
         photo, small, out = (Path(folder, name) for name in ("photo.jpg", "small.jpg", "restored.jpg"))
         write_large_photo(photo, chosen.megapixels, chosen.picture)
@@ -74,42 +83,7 @@ def _forward(restorer: Restorer, side: int) -> None:
     observed = torch.zeros(1, 3, side, side, device=restorer.device).contiguous(memory_format=torch.channels_last)
     with torch.autocast(restorer.device.type, restorer.dtype, enabled=restorer.dtype != torch.float32):
         restorer.network(observed, observed[:, :1])
-    _finish(restorer.device)
-
-
-def _matrix_gflops(restorer: Restorer, repeats: int, side: int = 4096) -> float:
-    matrix = torch.ones(side, side, device=restorer.device, dtype=restorer.dtype)
-
-    def multiply() -> None:
-        torch.matmul(matrix, matrix)
-        _finish(restorer.device)
-
-    return 2 * side**3 / 1e9 / best_seconds(multiply, repeats)
-
-
-def _finish(device: torch.device) -> None:
-    """Wait for a GPU, which works on while the clock is read."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _macs_per_pixel(restorer: Restorer, side: int = 64) -> float:
-    """Multiplications of one pass over all convolutions, by what goes in and comes out of each."""
-    macs = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        # Each weight of a convolution is used once per place of the output; of a transposed one, of the input.
-        places = (output if isinstance(layer, nn.Conv2d) else inputs[0])[0, 0].numel()
-        macs += layer.weight.numel() * places
-
-    layers = [m for m in restorer.network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    _forward(restorer, side)
-    for hook in hooks:
-        hook.remove()
-    return macs / side**2
+    finish(restorer.device)
 
 
 def _bm3d(photo: Image.Image) -> None:

@@ -58,7 +58,9 @@ def _match() -> Finding:
     except (metadata.PackageNotFoundError, ImportError, OSError, RuntimeError) as error:
         return Finding("torch pair", f"torchaudio does not load: {error}", ok=False)
     same = torch.split(".")[:2] == audio.split(".")[:2]
-    return Finding("torch pair", "torch and torchaudio match" if same else f"torch {torch}, torchaudio {audio}", ok=same)
+    return Finding(
+        "torch pair", "torch and torchaudio match" if same else f"torch {torch}, torchaudio {audio}", ok=same
+    )
 
 
 def _devices() -> list[Finding]:

@@ -65,7 +65,7 @@ def restore(
     """Restore a file, several files, or a picture in memory.
 
     Args:
-        source: a path; a list of paths; or a tensor, array or PIL image (see `Restorer`), of which the same kind is returned.
+        source: a path, a list of paths, or a tensor, array or PIL image (see `Restorer`).
         out: file to write for one path (default `NAME.restored.EXT` beside it), folder to write for a list.
         model: name of shipped weights, or a folder of weights.
         sigma: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
@@ -158,7 +158,7 @@ def restore_many(
 
 
 def jobs(sources: Sequence[Path], out: PathLike | None) -> list[tuple[Path, Path]]:
-    """Pairs of input and output for files and folders. Of a folder the tree is kept; hidden and other files are passed over."""
+    """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files are passed over."""
     pairs: list[tuple[Path, Path]] = []
     for source in sources:
         if source.is_dir():

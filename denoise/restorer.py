@@ -76,7 +76,7 @@ class Restorer:
 
         Args:
             picture: see the class.
-            sigma: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it, each picture on its own.
+            sigma: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it for each picture.
             strength: 0 returns the input bit for bit, 1 the restored picture, between them a mix.
 
         Raises:
@@ -109,7 +109,9 @@ class Restorer:
             observed = window.to(self.device)
             condition = self._condition(noise, window, position)
             parts = [self._run(self.network, part, condition) for part in _as_colour(observed)]
-            restored = parts[0] if observed.shape[1] == 3 else torch.cat([p.mean(1, keepdim=True) for p in parts], dim=1)
+            restored = (
+                parts[0] if observed.shape[1] == 3 else torch.cat([p.mean(1, keepdim=True) for p in parts], dim=1)
+            )
             return observed.lerp(restored, strength) if strength < 1 else restored
 
         yield from sweep_rows(restore, read, shape[1:], self.windows)
@@ -127,7 +129,7 @@ class Restorer:
         maps: list[Tensor] = []
 
         @torch.inference_mode()
-        def look(window: Tensor, position: tuple[slice, ...]) -> Tensor:
+        def look(window: Tensor, _: tuple[slice, ...]) -> Tensor:
             parts = [self._run(network, part) for part in _as_colour(window.to(self.device))]
             level = torch.stack([part[0] for part in parts]).mean(0)
             weight = torch.stack([part[1] for part in parts]).mean(0)

@@ -17,7 +17,14 @@ from denoise.models.unet import UNet
 def card(name: str = "tiny", **facts: str) -> pretrained.Card:
     """A card that says nothing but is complete."""
     return pretrained.Card(
-        name=name, summary="For tests", licence="CC0-1.0", data=["none"], recipe="none", commit="none", limits=["all"], **facts
+        name=name,
+        summary="For tests",
+        licence="CC0-1.0",
+        data=["none"],
+        recipe="none",
+        commit="none",
+        limits=["all"],
+        **facts,
     )
 
 

@@ -39,7 +39,11 @@ def test_restore_as_json(
 
 
 def test_restore_a_folder_names_failures_and_exits_1(
-    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    noisy_png: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     out = tmp_path / "clean"
@@ -114,11 +118,15 @@ def test_corrupt_then_evaluate(
     clean = tmp_path / "clean"
     clean.mkdir()
     Image.fromarray(photo(32, 32)).save(clean / "a.png")
-    assert run(monkeypatch, "corrupt", clean / "a.png", "-o", tmp_path / "noisy.png", "--with", "gaussian:sigma=30") == 0
+    assert (
+        run(monkeypatch, "corrupt", clean / "a.png", "-o", tmp_path / "noisy.png", "--with", "gaussian:sigma=30") == 0
+    )
     difference = np.asarray(Image.open(tmp_path / "noisy.png")).astype(float) - np.asarray(Image.open(clean / "a.png"))
     assert 20 < difference.std() < 35
     capsys.readouterr()
-    assert run(monkeypatch, "evaluate", tiny_weights, "--data", clean, "--corruption", "gaussian:sigma=30", "--json") == 0
+    assert (
+        run(monkeypatch, "evaluate", tiny_weights, "--data", clean, "--corruption", "gaussian:sigma=30", "--json") == 0
+    )
     scores = json.loads(capsys.readouterr().out)
     assert scores["pictures"] == 1 and 15 < scores["noisy_psnr_db"] < 25
 
@@ -134,7 +142,9 @@ def test_sample_writes_a_noisy_photo_and_its_original(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "sample", tmp_path / "new") == 0
-    noisy, clean = (np.asarray(Image.open(tmp_path / "new" / name)).astype(float) for name in ("photo.png", "photo.clean.png"))
+    noisy, clean = (
+        np.asarray(Image.open(tmp_path / "new" / name)).astype(float) for name in ("photo.png", "photo.clean.png")
+    )
     assert noisy.shape == clean.shape and 8 < (noisy - clean).std() < 40
 
 
@@ -145,7 +155,9 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 def imported_by(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(' '.join(sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 def test_help_imports_no_torch() -> None:

@@ -140,7 +140,7 @@ def test_folders_that_cannot_work(tmp_path: Path) -> None:
         pipeline.jobs([tmp_path], tmp_path)
     with pytest.raises(UsageError, match="no picture"):
         pipeline.jobs([tmp_path], tmp_path / "out")
-    with pytest.raises(UsageError, match="same file: a.png"):
+    with pytest.raises(UsageError, match=r"same file: a\.png"):
         pipeline.jobs([Path("x/a.png"), Path("y/a.png")], tmp_path)
 
 

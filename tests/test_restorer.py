@@ -11,7 +11,7 @@ from denoise.errors import UsageError
 from denoise.models.noise_level import NoiseLevel
 from denoise.models.unet import UNet
 from denoise.restorer import Noise, Restorer, load
-from denoise.windows import Windows, pad
+from denoise.windows import Windows
 from tests.conftest import card, photo
 
 
@@ -164,7 +164,10 @@ def test_what_is_no_picture_gets_one_sentence(restorer: Restorer, bad: object) -
         restorer(bad)
 
 
-@pytest.mark.parametrize("options", [{"sigma": -1}, {"sigma": 256}, {"sigma": "high"}, {"sigma": None}, {"strength": 1.5}, {"strength": -0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [{"sigma": -1}, {"sigma": 256}, {"sigma": "high"}, {"sigma": None}, {"strength": 1.5}, {"strength": -0.1}],
+)
 def test_options_out_of_range(restorer: Restorer, options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="out of range"):
         restorer(torch.rand(3, 8, 8), **options)

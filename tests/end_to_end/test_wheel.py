@@ -30,7 +30,7 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(pip, check=True, capture_output=True, text=True)
     asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = subprocess.run([str(python), "-c", asked], check=True, capture_output=True, text=True).stdout.strip()
-    # Lines of a .pth file are added to the path, but .pth files found there, such as an editable install's, are not read.
+    # Lines of a .pth file are added to the path; .pth files found there, such as an editable install's, are not read.
     (Path(site) / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
     return scripts
 

@@ -35,7 +35,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_all_scripts_are_here() -> None:
-    assert SCRIPTS == ["awgn", "camera", "memory", "seams", "speed"]
+    assert SCRIPTS == ["awgn", "camera", "figure", "memory", "seams", "speed", "training"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
