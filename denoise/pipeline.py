@@ -158,7 +158,7 @@ def restore_many(
 
 
 def jobs(sources: Sequence[Path], out: PathLike | None) -> list[tuple[Path, Path]]:
-    """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files are passed over."""
+    """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files left out."""
     pairs: list[tuple[Path, Path]] = []
     for source in sources:
         if source.is_dir():
