@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,20 +42,20 @@ def scene(seed: int) -> np.ndarray:
     return np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/before-after.png"))
     parser.add_argument("--model", default="photo")
     parser.add_argument("--seed", type=int, default=3)
-    arguments = parser.parse_args()
-    clean = torch.from_numpy(scene(arguments.seed).transpose(2, 0, 1).astype(np.float32)) / 255
-    noisy = parse(CORRUPTION)(clean[None], torch.Generator().manual_seed(arguments.seed)).observed[0]
-    restored = denoise.load(arguments.model)(noisy)
+    chosen = parser.parse_args(arguments)
+    clean = torch.from_numpy(scene(chosen.seed).transpose(2, 0, 1).astype(np.float32)) / 255
+    noisy = parse(CORRUPTION)(clean[None], torch.Generator().manual_seed(chosen.seed)).observed[0]
+    restored = denoise.load(chosen.model)(noisy)
     gap = torch.ones(3, HEIGHT, 8)
     sheet = torch.cat([noisy, gap, restored], dim=2).clamp(0, 1)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy()).save(arguments.out, optimize=True)
-    print(f"Wrote {arguments.out}")
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy()).save(chosen.out, optimize=True)
+    print(f"Wrote {chosen.out}")
 
 
 if __name__ == "__main__":
