@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from denoise import pretrained
 from denoise.models.unet import UNet
 
 
@@ -42,6 +44,13 @@ def write_json(path: Path | None, **tables: Any) -> None:
     """Write tables and the machine they were measured on, if a file was asked for."""
     if path is not None:
         path.write_text(json.dumps({"machine": machine(), **tables}, indent=2) + "\n")
+
+
+def record(model: str, name: str, figures: dict[str, Any]) -> None:
+    """Put figures on the card of a weights folder: metrics.json and README.md."""
+    weights = pretrained.load(model)
+    card = replace(weights.card, metrics={**weights.card.metrics, name: figures})
+    print(f"Recorded in {pretrained.save(pretrained.find(model), replace(weights, card=card))}")
 
 
 def machine() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import parser, report, write_json
+from _common import parser, record, report, write_json
 
 from denoise.evaluation.benchmark import Scores, evaluate
 from denoise.restorer import load
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, model="gaussian")
     options.add_argument("--data", type=Path, required=True, help="folder of clean pictures")
     options.add_argument("--sigmas", type=float, nargs="+", default=[10.0, 15.0, 25.0, 50.0], help="levels, 0..255")
+    options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
     restorer = load(chosen.model, dtype=chosen.dtype)
 
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _row("level estimated, megapixels/s", estimated, lambda s: f"{s.megapixels_per_s:.3f}"),
     ]
     report(levels, "Noise level and speed")
+    if chosen.record:
+        figures = {f"sigma {s:g}": f"{known[s].psnr_db:.2f} known, {estimated[s].psnr_db:.2f} estimated" for s in known}
+        record(chosen.model, f"PSNR dB, {chosen.data.name}, white noise", figures)
     write_json(
         chosen.json,
         model=repr(restorer),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import parser, report, write_json
+from _common import parser, record, report, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--crop", type=int, default=512, help="take the middle of larger pictures, of this side")
     options.add_argument("--tune", type=int, default=2, help="pictures on which the peers choose their strength")
     options.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="as `denoise evaluate` takes them")
+    options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
     restorer = load(chosen.model, dtype=chosen.dtype)
     paths = pictures_below(chosen.data)[:: chosen.every]
@@ -77,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{name} chose the end of its range of strengths, {factor} times the noise level", flush=True)
         report(found, f"{spec}: true level {_level(pairs):.1f} of 255 on average")
         rows += [{"corruption": spec, **row} for row in found]
+    if chosen.record:
+        ours = [row for row in rows if row["method"].startswith("ours")]
+        figures = {row["corruption"]: f"{row['PSNR dB']:.2f} dB, SSIM {row['SSIM']:.4f}" for row in ours}
+        record(chosen.model, f"{chosen.data.name}, every {chosen.every}th, middle {chosen.crop} pixels", figures)
     write_json(chosen.json, model=repr(restorer), data=chosen.data.name, pictures=len(paths), rows=rows)
 
 

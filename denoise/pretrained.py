@@ -195,6 +195,10 @@ def _write(path: Path, data: bytes) -> None:
         raise ModelError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def _in_line(value: Any) -> str:
+    return "; ".join(f"{key} {figure}" for key, figure in value.items()) if isinstance(value, dict) else str(value)
+
+
 def _model_card(weights: Weights) -> str:
     card = weights.card
     parts = [part for part in (weights.network, weights.noise_level) if part is not None]
@@ -206,7 +210,7 @@ def _model_card(weights: Weights) -> str:
             f"Trained by `denoise train {card.recipe}` at commit {card.commit}",
         ],
         "## Data": card.data,
-        "## Measured": [f"{key}: {value}" for key, value in card.metrics.items()] or ["nothing yet"],
+        "## Measured": [f"{key}: {_in_line(value)}" for key, value in card.metrics.items()] or ["nothing yet"],
         "## Limits": card.limits,
     }
     lines = [f"# {card.name}", "", card.summary]
