@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     report(levels, "Noise level and speed")
     if chosen.record:
-        figures = {f"sigma {s:g}": f"{known[s].psnr_db:.2f} known, {estimated[s].psnr_db:.2f} estimated" for s in known}
-        record(chosen.model, f"PSNR dB, {chosen.data.name}, white noise", figures)
+        measured = {f"sigma {s:g}": f"{known[s].psnr_db:.2f} known, {estimated[s].psnr_db:.2f} estimated" for s in known}
+        record(chosen.model, f"PSNR dB, {chosen.data.name}, white noise", measured)
     write_json(
         chosen.json,
         model=repr(restorer),
