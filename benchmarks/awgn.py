@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     report(levels, "Noise level and speed")
     if chosen.record:
-        measured = {f"sigma {s:g}": f"{known[s].psnr_db:.2f} known, {estimated[s].psnr_db:.2f} estimated" for s in known}
+        pairs = {f"sigma {s:g}": (known[s].psnr_db, estimated[s].psnr_db) for s in known}
+        measured = {level: f"{told:.2f} known, {guessed:.2f} estimated" for level, (told, guessed) in pairs.items()}
         record(chosen.model, f"PSNR dB, {chosen.data.name}, white noise", measured)
     write_json(
         chosen.json,
