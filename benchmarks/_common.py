@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from denoise import pretrained
-from denoise.models.unet import UNet
+from denoise.networks.unet import UNet
 
 
 def parser(description: str | None, model: str = "photo") -> argparse.ArgumentParser:

@@ -16,8 +16,8 @@ from _common import macs_per_pixel, matrix_gflops, parser, report, write_json
 
 from denoise.corruptions.image import Gaussian, Gray
 from denoise.devices import DTYPES, choose_device, choose_dtype
-from denoise.models.noise_level import NoiseLevel
-from denoise.models.unet import UNet
+from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.unet import UNet
 from denoise.training.data import PictureCrops
 from denoise.training.modules import Restoration
 

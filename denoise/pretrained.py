@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from denoise.errors import ModelError
-from denoise.models import build, describe
+from denoise.networks import build, describe
 
 WEIGHTS, CONFIG, METRICS, README = "model.safetensors", "config.yaml", "metrics.json", "README.md"
 
@@ -38,14 +38,14 @@ class Card:
     recipe: str
     commit: str
     limits: list[str]
-    statistic: str = "map"
-    """How an estimated level conditions the network: `picture` (one level for all of it) or `map` (place by place)"""
+    statistic: str = "curve"
+    """How an estimated level conditions the network: `picture` (one level for all of it) or `curve` (by brightness)"""
     medium: str = "image"
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.statistic not in ("picture", "map"):
-            raise ModelError(f"Statistic {self.statistic!r} of the weights {self.name} is neither `picture` nor `map`.")
+        if self.statistic not in ("picture", "curve"):
+            raise ModelError(f"Statistic {self.statistic!r} of {self.name} is neither `picture` nor `curve`.")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from denoise import pretrained
 from denoise.arrays import from_tensor, to_tensor
 from denoise.devices import choose_device, choose_dtype
 from denoise.errors import UsageError
-from denoise.models.noise_level import pool_level
+from denoise.networks.noise_level import level_curve, pool_level
 from denoise.windows import Read, Windows, sweep_rows
 
 Sigma = float | Literal["auto"]
@@ -133,17 +133,18 @@ class Restorer:
             parts = [self._run(network, part) for part in _as_colour(window.to(self.device))]
             level = torch.stack([part[0] for part in parts]).mean(0)
             weight = torch.stack([part[1] for part in parts]).mean(0)
-            both = torch.cat([level, weight], dim=1)
-            return both.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+            brightness = F.avg_pool2d(window.mean(1, keepdim=True), cell).to(level)
+            found = torch.cat([level, weight, brightness], dim=1)
+            return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
         windows = Windows(size=self.windows.size, context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell])
-        levels, weights = torch.cat(maps, dim=1)[:, None, None].unbind(0)
+        levels, weights, brightness = torch.cat(maps, dim=1)[:, None, None].unbind(0)
         sigma = 255 * float(pool_level(levels, weights))
         if self.card is None or self.card.statistic == "picture":
             return Noise(sigma)
-        return Noise(sigma, levels, cell)
+        return Noise(sigma, level_curve(levels, weights, brightness), cell)
 
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from denoise import pretrained
-from denoise.models.noise_level import NoiseLevel
-from denoise.models.unet import UNet
+from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.unet import UNet
 
 
 def card(name: str = "tiny", **facts: str) -> pretrained.Card:
@@ -37,7 +37,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.normal_(module.weight, std=0.05)
     folder = tmp_path_factory.mktemp("weights") / "tiny"
-    return pretrained.save(folder, pretrained.Weights(network, NoiseLevel(width=8), card(statistic="map")))
+    return pretrained.save(folder, pretrained.Weights(network, NoiseLevel(width=8), card(statistic="curve")))
 
 
 def photo(height: int = 48, width: int = 64, bands: int = 3, seed: int = 0) -> np.ndarray:

@@ -171,6 +171,6 @@ def test_help_imports_no_torch() -> None:
 
 
 def test_the_picture_path_imports_neither_sound_nor_training() -> None:
-    loaded = imported_by("import denoise\ndenoise.restore, denoise.load, denoise.models")
+    loaded = imported_by("import denoise\ndenoise.restore, denoise.load, denoise.networks")
     assert "torch" in loaded
     assert not loaded & {"lightning", "torchaudio", "librosa", "sklearn", "torchmetrics", "scipy", "matplotlib"}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from denoise import pretrained
 from denoise.errors import ModelError
-from denoise.models import NoiseLevel, UNet
+from denoise.networks import NoiseLevel, UNet
 from denoise.pretrained import CONFIG, METRICS, README, WEIGHTS, Card, Weights
 
 CARD = Card(
@@ -179,5 +179,5 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_a_card_says_one_of_two_things_about_the_level() -> None:
-    with pytest.raises(ModelError, match="neither `picture` nor `map`"):
+    with pytest.raises(ModelError, match="neither `picture` nor `curve`"):
         replace(CARD, statistic="mean")

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from denoise.errors import UsageError
-from denoise.models.noise_level import NoiseLevel
-from denoise.models.unet import UNet
+from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.unet import UNet
 from denoise.restorer import Noise, Restorer, load
 from denoise.windows import Windows
 from tests.conftest import card, photo

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from denoise.errors import DenoiseError, ModelError, UsageError
-from denoise.models.unet import UNet
+from denoise.networks.unet import UNet
 from denoise.windows import Windows, pad, spans, sweep, sweep_rows
 
 TOLERANCE = 1e-5

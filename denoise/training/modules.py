@@ -16,8 +16,8 @@ from denoise import pretrained
 from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.draws import as_fraction
 from denoise.errors import DenoiseError, ModelError, UsageError
-from denoise.models import describe
-from denoise.models.noise_level import pool_level
+from denoise.networks import describe
+from denoise.networks.noise_level import pool_level
 from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
 

@@ -33,28 +33,30 @@ def gain_db(restorer: denoise.Restorer, photos: list[Tensor], spec: str, sigma: 
 
 
 def test_every_card_is_complete() -> None:
+    import denoise.networks  # must not hide the function of a similar name
+
     assert {"gaussian", "photo"} <= set(pretrained.names())
     for card in denoise.models():
         assert card.licence and card.summary and card.data and card.limits and card.recipe.endswith(".yaml")
         assert card.metrics, card.name
 
 
-@pytest.mark.parametrize(("sigma", "floor"), [(15, 7.0), (25, 9.5), (50, 12.0)])
+@pytest.mark.parametrize(("sigma", "floor"), [(15, 5.7), (25, 7.3), (50, 9.3)])
 def test_gaussian_denoises_known_and_estimated_levels(photos: list[Tensor], sigma: int, floor: float) -> None:
     restorer = denoise.load("gaussian")
     known, blind = (gain_db(restorer, photos, f"gaussian:sigma={sigma}", level) for level in (sigma, "auto"))
     assert known > floor
-    assert blind > known - 0.2
+    assert blind > known - 0.1
 
 
-@pytest.mark.parametrize(("iso", "floor"), [(800, 2.0), (3200, 4.5), (12800, 7.0)])
+@pytest.mark.parametrize(("iso", "floor"), [(800, 1.8), (3200, 3.4), (12800, 4.9)])
 def test_photo_denoises_camera_noise(photos: list[Tensor], iso: int, floor: float) -> None:
     assert gain_db(denoise.load("photo"), photos, f"camera:iso={iso},quality=90") > floor
 
 
 def test_photo_leaves_a_clean_photo_alone(photos: list[Tensor]) -> None:
     restorer = denoise.load("photo")
-    assert min(psnr_db(restorer(clean), clean) for clean in photos) > 36
+    assert min(psnr_db(restorer(clean), clean) for clean in photos) > 38
 
 
 @pytest.mark.parametrize("sigma", [10, 25, 50])
@@ -68,7 +70,7 @@ def test_the_estimate_is_close(photos: list[Tensor], sigma: int) -> None:
 
 def test_gray_pictures_are_restored_as_well(photos: list[Tensor]) -> None:
     gray = [photo.mean(0, keepdim=True) for photo in photos]
-    assert gain_db(denoise.load("gaussian"), gray, "gaussian:sigma=25", 25) > 6
+    assert gain_db(denoise.load("gaussian"), gray, "gaussian:sigma=25", 25) > 6.4
 
 
 def test_windows_leave_no_seam(photos: list[Tensor]) -> None:

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from denoise import pretrained
-from denoise.models.noise_level import NoiseLevel
-from denoise.models.unet import UNet
+from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.unet import UNet
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ model:
   class_path: denoise.training.modules.Restoration
   init_args:
     network:
-      class_path: denoise.models.unet.UNet
+      class_path: denoise.networks.unet.UNet
       init_args: {widths: [4, 4], depths: [1, 1]}
     noise_level:
-      class_path: denoise.models.noise_level.NoiseLevel
+      class_path: denoise.networks.noise_level.NoiseLevel
       init_args: {width: 4, depths: [1, 1]}
     corruption:
       class_path: denoise.corruptions.image.Gaussian

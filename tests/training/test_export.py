@@ -7,7 +7,7 @@ import yaml
 
 from denoise import pretrained
 from denoise.errors import ModelError, UsageError
-from denoise.models import NoiseLevel, UNet, describe
+from denoise.networks import NoiseLevel, UNet, describe
 from denoise.training.export import export
 
 CARD = {

@@ -10,7 +10,7 @@ from PIL import Image
 from denoise import pretrained
 from denoise.cli import main as denoise
 from denoise.errors import DenoiseError, ModelError, UsageError
-from denoise.models import UNet
+from denoise.networks import UNet
 from denoise.training import main
 from denoise.training.main import find_recipe, train
 

@@ -12,7 +12,7 @@ from denoise import pretrained
 from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.image import Gaussian
 from denoise.errors import DenoiseError, ModelError, UsageError
-from denoise.models import NoiseLevel, UNet
+from denoise.networks import NoiseLevel, UNet
 from denoise.training.modules import Restoration
 
 

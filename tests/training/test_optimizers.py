@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from denoise.models import UNet
+from denoise.networks import UNet
 from denoise.training.optimizers import Muon, orthogonalise
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from denoise.models import UNet
+from denoise.networks import UNet
 
 
 def _awake(network: UNet, positive: bool = False) -> UNet:

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_KNOTS = 33
+_WIDTH = 0.07
+_PRIOR = 0.02
+
 
 class NoiseLevel(nn.Module):
     """Estimate the standard deviation of the noise from the picture alone.
@@ -56,3 +60,24 @@ def pool_level(levels: Tensor, weights: Tensor) -> Tensor:
     """
     share = torch.softmax(weights.flatten(1), dim=1)
     return (levels.flatten(1) * share).sum(1)
+
+
+def level_curve(levels: Tensor, weights: Tensor, brightness: Tensor) -> Tensor:
+    """Levels as one function of brightness for the whole picture, put back in place of the single estimates.
+
+    Sensor noise depends on how bright a place is and on little else (Foi et al., IEEE TIP 2008), and a textured place
+    tells less about it than a flat one of the same brightness. The levels, weighted by confidence, are smoothed along
+    the brightness axis by a Gaussian; where no place of that brightness is trusted the mean of all takes over.
+
+    Shape:
+        - Input: `[1, 1, H, W]` three times: levels, logarithmic weights, brightness 0..1
+        - Output: `[1, 1, H, W]`
+    """
+    share = torch.softmax(weights.flatten(), dim=0)
+    level, place = levels.flatten(), brightness.flatten()
+    knots = torch.linspace(0, 1, _KNOTS, device=levels.device)
+    near = torch.exp(-0.5 * ((place - knots[:, None]) / _WIDTH).square()) * share
+    curve = (near @ level + _PRIOR * (share @ level)) / (near.sum(1) + _PRIOR)
+    position = place.clamp(0, 1) * (_KNOTS - 1)
+    knot = position.long().clamp(max=_KNOTS - 2)
+    return torch.lerp(curve[knot], curve[knot + 1], position - knot).view_as(levels)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from denoise.models.blocks import ResidualBlock
+from denoise.networks.blocks import ResidualBlock
 
 
 class UNet(nn.Module):

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from denoise.errors import ModelError
-from denoise.models.noise_level import NoiseLevel
-from denoise.models.unet import UNet
+from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.unet import UNet
 
 NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "NoiseLevel": NoiseLevel}
 """What a weights folder may name. Nothing else is ever built from a config."""

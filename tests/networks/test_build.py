@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from denoise.errors import ModelError
-from denoise.models import NETWORKS, build, describe
+from denoise.networks import NETWORKS, build, describe
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "UNet": {"channels": 1, "condition_channels": 2, "widths": [4, 6], "depths": [1, 2], "unshuffle": 4},
@@ -43,5 +43,5 @@ def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_networks_and_weights_need_no_lightning() -> None:
-    code = "import sys, denoise.models, denoise.pretrained; sys.exit('lightning' in sys.modules)"
+    code = "import sys, denoise.networks, denoise.pretrained; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

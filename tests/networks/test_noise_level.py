@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from denoise.networks import NoiseLevel
+from denoise.networks.noise_level import level_curve, pool_level
+
+
+@pytest.mark.parametrize(("depths", "unshuffle", "cell"), [((2, 1, 1), 2, 8), ((1,), 4, 4)])
+def test_shapes_and_range(depths: tuple[int, ...], unshuffle: int, cell: int) -> None:
+    network = NoiseLevel(width=4, depths=depths, unshuffle=unshuffle)
+    assert network.multiple_of == cell
+    levels, weights = network(torch.rand(2, 3, 16, 24))
+    assert levels.shape == weights.shape == (2, 1, 16 // cell, 24 // cell)
+    assert (levels > 0).all()
+
+
+def test_levels_are_float32_in_any_format() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        levels, weights = NoiseLevel(width=4)(torch.rand(1, 3, 8, 8))
+    assert levels.dtype == weights.dtype == torch.float32
+
+
+def test_the_pooled_level_is_a_weighted_mean() -> None:
+    levels = torch.tensor([[[[1.0, 3.0]]], [[[2.0, 2.0]]]])
+    assert pool_level(levels, torch.zeros_like(levels)).tolist() == [2, 2]
+    sure_of_the_second = torch.tensor([0.0, 50.0]).expand_as(levels)
+    torch.testing.assert_close(pool_level(levels, sure_of_the_second), torch.tensor([3.0, 2.0]))
+
+
+def test_the_curve_of_equal_levels_is_that_level() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights, brightness = (torch.rand(1, 1, 5, 7, generator=generator) for _ in range(2))
+    levels = torch.full((1, 1, 5, 7), 0.1)
+    torch.testing.assert_close(level_curve(levels, weights, brightness), levels)
+
+
+def test_the_curve_follows_brightness_and_distrusts_what_is_unsure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    brightness = torch.rand(1, 1, 40, 50, generator=generator)
+    truth = 0.02 + 0.06 * brightness
+    unsure = torch.rand(1, 1, 40, 50, generator=generator) < 0.5
+    levels = torch.where(unsure, truth + 0.2, truth)
+    weights = torch.where(unsure, -8.0, 0.0)
+    curve = level_curve(levels, weights, brightness)
+    inner = (brightness > 0.15) & (brightness < 0.85)  # smoothing bends the ends
+    assert ((curve - truth).abs() / truth)[inner].max() < 0.1
+
+
+@pytest.mark.parametrize("value", [-0.2, 0.0, 1.0, 1.3])
+def test_the_curve_takes_any_brightness(value: float) -> None:
+    one = torch.ones(1, 1, 1, 1)
+    assert float(level_curve(0.07 * one, 0 * one, value * one)) == pytest.approx(0.07)
