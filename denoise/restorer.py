@@ -139,7 +139,7 @@ class Restorer:
 
         windows = Windows(size=self.windows.size, context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read, shape[1:], windows):
-            maps.append(rows[:, -start % cell :: cell, ::cell])
+            maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
         levels, weights, brightness = torch.cat(maps, dim=1)[:, None, None].unbind(0)
         sigma = 255 * float(pool_level(levels, weights))
         if self.card is None or self.card.statistic == "picture":
