@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -26,6 +26,10 @@ Sigma = float | Literal["auto"]
 # Of a window's result, the outer 24 pixels are dropped and the next 16 cross-faded. Measured on photos, that keeps the
 # difference to the untiled result below half an 8-bit step, though the receptive field is wider.
 WINDOWS = {"size": 1024, "context": 24, "fade": 16}
+
+# Windows of wide pictures are smaller, for a band of them is held in memory as floats: at most this many pixels.
+BAND_PX = 2**23
+SMALLEST_PX = 256
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Restorer:
             )
             return observed.lerp(restored, strength) if strength < 1 else restored
 
-        yield from sweep_rows(restore, read, shape[1:], self.windows)
+        yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=self._window_px(shape)))
 
     def estimate(self, read: Read, shape: Sequence[int]) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
@@ -137,7 +141,7 @@ class Restorer:
             found = torch.cat([level, weight, brightness], dim=1)
             return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
-        windows = Windows(size=self.windows.size, context=32, fade=0, multiple_of=cell)
+        windows = Windows(size=self._window_px(shape), context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
         levels, weights, brightness = torch.cat(maps, dim=1)[:, None, None].unbind(0)
@@ -145,6 +149,9 @@ class Restorer:
         if self.card is None or self.card.statistic == "picture":
             return Noise(sigma)
         return Noise(sigma, level_curve(levels, weights, brightness), cell)
+
+    def _window_px(self, shape: Sequence[int]) -> int:
+        return min(self.windows.size, max(SMALLEST_PX, BAND_PX // shape[2]))
 
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""
