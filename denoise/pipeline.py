@@ -106,6 +106,8 @@ def restore_file(
     source, target = Path(source), Path(target)
     with open_image(source) as picture:
         picture.check_output(target)
+        if compare is not None and Path(compare).resolve() in (source.resolve(), target.resolve()):
+            raise UsageError(f"The comparison {compare} would replace the input or the output; give it another name.")
         levels, pixels = [], 0
         for number, frame in enumerate(picture.frames):
             comparison = Comparison(frame) if compare is not None and number == 0 else None

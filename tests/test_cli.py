@@ -148,6 +148,17 @@ def test_sample_writes_a_noisy_photo_and_its_original(
     assert noisy.shape == clean.shape and 8 < (noisy - clean).std() < 40
 
 
+def test_sample_replaces_nobodys_photo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "sample", tmp_path) == 0
+    assert run(monkeypatch, "sample", tmp_path) == 0  # the same files once more
+    (tmp_path / "photo.png").write_bytes(b"precious")
+    assert run(monkeypatch, "sample", tmp_path) == 2
+    assert "photo.png exists" in capsys.readouterr().err
+    assert (tmp_path / "photo.png").read_bytes() == b"precious"
+
+
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.strip() == "0.1.0"

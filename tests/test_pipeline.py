@@ -153,6 +153,14 @@ def test_compare_shows_before_after_and_difference(noisy_png: Path, tiny_weights
     assert np.array_equal(sheet[28:, 72:136], restored)
 
 
+def test_the_comparison_replaces_neither_input_nor_output(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    before = noisy_png.read_bytes()
+    for compare in (noisy_png, tmp_path / "out.png"):
+        with pytest.raises(UsageError, match="another name"):
+            restore(noisy_png, tiny_weights, out=tmp_path / "out.png", compare=compare)
+    assert noisy_png.read_bytes() == before and not (tmp_path / "out.png").exists()
+
+
 def test_corrupt_file_is_repeatable(noisy_png: Path, tmp_path: Path) -> None:
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
         pipeline.corrupt_file(noisy_png, tmp_path / name, "gaussian:sigma=25", seed)
