@@ -1,0 +1,72 @@
+"""The chunks of RIFF (WAV, RF64) and IFF (AIFF) files: what lies in them beside sound goes over as it is."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+# Chunks that say how samples lie in the file, room left free, and sums and peaks that hold for the old samples only.
+_LAYOUT = {b"fmt ", b"data", b"fact", b"ds64", b"COMM", b"SSND", b"FVER"}
+_LAYOUT |= {b"JUNK", b"junk", b"FLLR", b"PAD ", b"PEAK", b"levl", b"MD5 "}
+
+
+def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place of the first byte and number of bytes of each chunk, as far as the file goes."""
+    file.seek(0)
+    container = file.read(12)[:4]
+    order = ">" if container == b"FORM" else "<"
+    data_bytes = 0xFFFF_FFFF
+    place = 12
+    while len(header := file.read(8)) == 8:
+        name, length = struct.unpack(order + "4sL", header)
+        if name == b"ds64":
+            data_bytes = struct.unpack("<8xQ", file.read(16))[0]
+        elif name == b"data" and container == b"RF64":
+            length = data_bytes if length == 0xFFFF_FFFF else length
+        yield name, place + 8, length
+        place += 8 + length + length % 2
+        file.seek(place)
+
+
+def copy_chunks(source: Path, target: IO[bytes]) -> None:
+    """Append all but sound to a finished file of the same kind, and give it the speakers of the channels."""
+    with source.open("rb") as file:
+        found = list(chunks(file))
+        _copy_speakers(file, found, target)
+        target.seek(0)
+        order = ">" if target.read(4) == b"FORM" else "<"
+        end = target.seek(0, 2)
+        target.write(b"\0" * (end % 2))
+        for name, place, length in found:
+            if name not in _LAYOUT:
+                file.seek(place)
+                data = file.read(length)
+                if len(data) < length:
+                    break  # the sound was whole; what follows it is not
+                target.write(struct.pack(order + "4sL", name, length) + data + b"\0" * (length % 2))
+    _set_size(target)
+
+
+def _set_size(file: IO[bytes]) -> None:
+    size = file.seek(0, 2) - 8
+    file.seek(0)
+    kind = file.read(4)
+    if kind == b"RF64":
+        place = next(place for name, place, _ in chunks(file) if name == b"ds64")
+        file.seek(place)
+        file.write(struct.pack("<Q", size))
+    else:
+        file.write(struct.pack(">L" if kind == b"FORM" else "<L", size))
+
+
+def _copy_speakers(source: IO[bytes], found: list[tuple[bytes, int, int]], target: IO[bytes]) -> None:
+    """The channel mask of WAVE_FORMAT_EXTENSIBLE, which soundfile has no word for."""
+    here = [place for name, place, length in found if name == b"fmt " and length >= 40]
+    there = [place for name, place, length in chunks(target) if name == b"fmt " and length >= 40]
+    if here and there:
+        source.seek(here[0] + 20)
+        mask = source.read(4)
+        target.seek(there[0] + 20)
+        target.write(mask)

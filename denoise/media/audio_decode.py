@@ -1,0 +1,230 @@
+"""Sound files as blocks of samples: libsndfile for what it reads, PyAV for the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise.errors import MediaError, UsageError
+from denoise.media.audio_chunks import chunks
+from denoise.media.audio_formats import LOSSY, READ_ONLY, RIFF, Source
+
+if TYPE_CHECKING:
+    import soundfile
+
+BLOCK = 1 << 16  # samples a channel
+
+Block = NDArray[np.float32]
+"""Shape: `[C, n]`"""
+
+_SAMPLES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
+_UNKNOWN_SIZE = range(0x7FFF_F000, 0x8000_0000)  # what writers to a pipe put where they cannot know the size
+
+
+class Decoder(Protocol):
+    """An open file that gives its sound from some sample on."""
+
+    source: Source
+    exact: bool
+    """Whether `blocks` can begin anywhere; where not, it begins at the first sample whatever is asked."""
+
+    def blocks(self, at: int) -> Iterator[Block]:
+        """All sound from sample `at` on."""
+
+
+def decoder(path: Path) -> Decoder:
+    """The decoder that reads a file.
+
+    Raises:
+        UsageError: PyAV is needed and missing, or there is no sound in the file.
+        MediaError: the file is damaged, cut off, or of a kind not read here.
+    """
+    if path.suffix.lower() in READ_ONLY:
+        return AvDecoder(path)
+    found = FileDecoder(path)
+    if found.source.format == "MP3" and not _has_length(path):
+        # libsndfile then guesses the length from the first frame and gives no more, which may be half of the sound.
+        counted = AvDecoder(path)
+        counted.source = replace(found.source, length=counted.source.length)
+        return counted
+    return found
+
+
+class FileDecoder:
+    """What libsndfile reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._open() as file:
+            form, subtype, rate = file.format, file.subtype, file.samplerate
+            channels, length = file.channels, file.frames
+        bitrate, varies = 0.0, False
+        if form in RIFF | {"AIFF"}:
+            _check_chunks(path)
+        elif form == "OGG":
+            _check_pages(path)
+        elif subtype == "MPEG_LAYER_III":
+            bitrate, varies = _mp3_bitrate(path)
+        if subtype == "OPUS" and length:
+            bitrate = 8 * path.stat().st_size * rate / length
+        elif subtype == "VORBIS":
+            bitrate = _vorbis_bitrate(path)
+        samples = subtype if subtype in _SAMPLES else "FLOAT" if subtype in LOSSY else "PCM_16"
+        samples = "PCM_24" if subtype in {"DWVW_24", "ALAC_24", "ALAC_20"} else samples
+        self.source = Source(form, subtype, samples, rate, channels, length, bitrate, varies)
+        self.exact = subtype in _SAMPLES | {"ULAW", "ALAW"}
+
+    def blocks(self, at: int) -> Iterator[Block]:
+        """All sound from sample `at` on; from the first where seeking is not exact.
+
+        libsndfile's seek misses by up to the overlap of two transform blocks in Vorbis, Opus and MP3, so those are
+        decoded in sequence.
+        """
+        with self._open() as file:
+            if at and self.exact:
+                file.seek(at)
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                yield np.ascontiguousarray(block.T)
+
+    def _open(self) -> soundfile.SoundFile:
+        import soundfile
+
+        class Sequential(soundfile.SoundFile):  # type: ignore[misc]
+            """Without the seek that soundfile makes after each read: it disturbs MP3."""
+
+            def seekable(self) -> bool:
+                return False
+
+        try:
+            return Sequential(str(self._path))
+        except soundfile.LibsndfileError as error:
+            raise MediaError(
+                f"{self._path} is not sound, is damaged, or is of a kind not read here "
+                f"(WAV, FLAC, OGG, MP3 and AIFF are; libsndfile says: {error.error_string.rstrip('. ')})."
+            ) from error
+
+
+class AvDecoder:
+    """What FFmpeg reads, through PyAV: the first sound track of a container.
+
+    No header tells the exact length, so opening decodes the whole track once. AAC keeps the silence that its encoder
+    added after the end, up to one frame of 1024 samples; a bare .aac stream also that before the beginning.
+    """
+
+    exact = False
+
+    def __init__(self, path: Path) -> None:
+        if importlib.util.find_spec("av") is None:
+            raise UsageError(
+                f"{path.name} needs PyAV to be read, which is not installed; "
+                "run `pip install 'denoise-toolkit[formats]'`, or convert the sound to FLAC or WAV."
+            )
+        self._path = path
+        self.tags: dict[str, str] = {}
+        self._codec = self._depth = ""
+        self._rate = 0
+        length = channels = 0
+        for block in self.blocks(0):
+            length += block.shape[1]
+            channels = len(block)
+        if not length:
+            raise MediaError(
+                f"{path} holds a sound track without any sound that can be decoded; get a whole copy of it."
+            )
+        samples = {"s16": "PCM_16", "s32": "PCM_24", "u8": "PCM_U8", "dbl": "DOUBLE"}.get(self._depth, "FLOAT")
+        self.source = Source(path.suffix[1:].upper(), self._codec.upper(), samples, self._rate, channels, length)
+
+    def blocks(self, at: int) -> Iterator[Block]:  # noqa: ARG002
+        """All sound from the first sample on."""
+        import av
+
+        try:
+            with av.open(str(self._path)) as container:
+                if not container.streams.audio:
+                    raise UsageError(f"{self._path.name} has no sound track; name a file that has one.")
+                stream = container.streams.audio[0]
+                self.tags = {**stream.metadata, **container.metadata}
+                # Turns integers into floats, nothing else; interleaved, as PyAV fails over 8 planes.
+                resampler: Any = av.AudioResampler(format="flt")
+                for frame in container.decode(stream):
+                    if not self._rate:
+                        self._rate, self._codec = frame.sample_rate, stream.codec_context.name
+                        self._depth = frame.format.name.rstrip("p")
+                    for part in resampler.resample(frame):
+                        yield np.ascontiguousarray(part.to_ndarray().reshape(part.samples, -1).T)
+        except av.FFmpegError as error:
+            raise MediaError(
+                f"{self._path} is damaged, cut off or of a kind not read here ({error.strerror}); get a "
+                "whole copy of it."
+            ) from error
+
+
+def cut_off(path: Path) -> MediaError:
+    """The error for a file that ends before its sound does."""
+    return MediaError(f"{path} is cut off: its sound ends before the length it tells; get a whole copy of it.")
+
+
+def _check_chunks(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for name, start, length in chunks(file):
+            unknown = length == 0xFFFF_FFFF or length in _UNKNOWN_SIZE
+            if name in {b"data", b"SSND"} and start + length > size and not unknown:
+                raise cut_off(path)
+
+
+def _check_pages(path: Path) -> None:
+    """Whether the last Ogg page is whole; a stream that was cut between pages is sound as far as it goes."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 2**17))  # a page has 65,307 bytes at most
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26] or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        raise cut_off(path)
+
+
+def _has_length(path: Path) -> bool:
+    """Whether an MP3 tells its length in the first frame (Xing, Info); if it does, whether all bytes are there."""
+    with path.open("rb") as file:
+        start = 0
+        while (head := file.read(10))[:3] == b"ID3":
+            start += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+            file.seek(start)
+        file.seek(start)
+        frame = file.read(4096)
+        have = file.seek(0, 2) - start
+    begin = frame.find(b"\xff")
+    mark = max(frame[: begin + 256].find(b"Xing"), frame[: begin + 256].find(b"Info"))
+    if mark < 0 or not frame[mark + 7] & 1:
+        return False
+    if frame[mark + 7] & 2 and int.from_bytes(frame[mark + 12 : mark + 16], "big") > have - begin:
+        raise cut_off(path)
+    return True
+
+
+def _mp3_bitrate(path: Path) -> tuple[float, bool]:
+    from mutagen import MutagenError
+    from mutagen.mp3 import MP3, BitrateMode
+
+    try:
+        info = MP3(path).info
+    except MutagenError:
+        return 0.0, False
+    return float(info.bitrate), info.bitrate_mode in {BitrateMode.VBR, BitrateMode.ABR}
+
+
+def _vorbis_bitrate(path: Path) -> float:
+    from mutagen import MutagenError
+    from mutagen.oggvorbis import OggVorbis
+
+    try:
+        return float(OggVorbis(path).info.bitrate)
+    except MutagenError:
+        return 0.0
