@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any, get_args, get_type_hints
 
-from denoise.corruptions import image
+from denoise.corruptions import audio, image
 from denoise.corruptions.base import Compose, Corruption
 from denoise.errors import UsageError
 
-NAMES: dict[str, type[Corruption]] = {
+PICTURES: dict[str, type[Corruption]] = {
     "gaussian": image.Gaussian,
     "correlated-gaussian": image.CorrelatedGaussian,
     "poisson-gaussian": image.PoissonGaussian,
@@ -23,6 +23,25 @@ NAMES: dict[str, type[Corruption]] = {
     "sensor": image.Sensor,
     "camera": image.Camera,
 }
+
+SOUNDS: dict[str, type[Corruption]] = {
+    "noise": audio.Noise,
+    "coloured-noise": audio.ColouredNoise,
+    "babble": audio.Babble,
+    "hum": audio.Hum,
+    "hiss": audio.Hiss,
+    "clicks": audio.Clicks,
+    "gain": audio.Gain,
+    "band-limit": audio.BandLimit,
+    "equaliser": audio.Equaliser,
+    "reverb": audio.Reverb,
+    "clip": audio.Clip,
+    "dropouts": audio.Dropouts,
+    "mu-law": audio.MuLaw,
+    "codec": audio.Codec,
+}
+
+NAMES = PICTURES | SOUNDS
 
 
 def parse(spec: str) -> Corruption:
@@ -66,21 +85,22 @@ def _value(text: str, hint: Any, where: str) -> Any:
         return text
     if text == "none" and type(None) in kinds:
         return None
+    if str in kinds and text:
+        return text
+    number = int if int in kinds else float
     try:
-        if int in kinds:
-            return int(text)
         low, dots, high = text.partition("..")
         if not dots:
-            return float(text)
+            return number(text)
         if any(get_args(kind) for kind in kinds):
-            return float(low), float(high)
+            return number(low), number(high)
     except ValueError:
         pass
     raise UsageError(f"Cannot read '{where}': give {_allowed(kinds)}.")
 
 
 def _allowed(kinds: tuple[Any, ...]) -> str:
-    words = [kind for kind in kinds if isinstance(kind, str)]
+    words = [kind for kind in kinds if isinstance(kind, str)] + (["a path"] if str in kinds else [])
     numbers = ["a whole number"] if int in kinds else ["a number"] if float in kinds else []
     ranges = ["a range low..high"] if any(get_args(kind) for kind in kinds) else []
     return " or ".join(words + numbers + ranges + (["none"] if type(None) in kinds else []))

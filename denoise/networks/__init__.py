@@ -9,9 +9,10 @@ from torch import nn
 
 from denoise.errors import ModelError
 from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "NoiseLevel": NoiseLevel}
+NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "NoiseLevel": NoiseLevel, "SpectralUNet": SpectralUNet}
 """What a weights folder may name. Nothing else is ever built from a config."""
 
 

@@ -19,7 +19,6 @@ from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import pool_level
 from denoise.training.losses import PSNRLoss, example_mean
-from denoise.training.optimizers import Muon
 
 
 class Restoration(L.LightningModule):
@@ -131,8 +130,8 @@ class Restoration(L.LightningModule):
         return shown
 
     def configure_optimizers(self) -> Any:
-        """Muon for the kernels, AdamW for the rest."""
-        return Muon([(name, p) for name, p in self.named_parameters() if p.requires_grad], lr=self.lr)
+        """AdamW, with the learning rate that `on_train_batch_start` sets."""
+        return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr)
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of this step."""

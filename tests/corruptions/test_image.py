@@ -10,9 +10,9 @@ import torch
 
 from denoise.corruptions import image
 from denoise.corruptions.base import Compose, Corruption, OneOf
-from denoise.corruptions.spec import NAMES
+from denoise.corruptions.spec import PICTURES
 
-EVERY = [*NAMES.values(), lambda: image.Gray(image.Camera(), 0.5)]
+EVERY = [*PICTURES.values(), lambda: image.Gray(image.Camera(), 0.5)]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 33)])
@@ -38,7 +38,7 @@ def test_contract(make: type[Corruption], bands: int, size: tuple[int, int]) -> 
         assert torch.equal(clean, copy)
 
 
-@pytest.mark.parametrize("make", NAMES.values())
+@pytest.mark.parametrize("make", PICTURES.values())
 def test_examples_do_not_leak_into_each_other(make: type[Corruption]) -> None:
     one = torch.rand(2, 3, 20, 20, generator=torch.Generator().manual_seed(1))
     other = torch.cat([one[:1], 1 - one[1:]])
@@ -48,7 +48,7 @@ def test_examples_do_not_leak_into_each_other(make: type[Corruption]) -> None:
     assert torch.equal(results[0].condition[0], results[1].condition[0])
 
 
-@pytest.mark.parametrize("make", NAMES.values())
+@pytest.mark.parametrize("make", PICTURES.values())
 def test_memory_format_changes_nothing(make: type[Corruption]) -> None:
     clean = torch.rand(2, 3, 9, 8, generator=torch.Generator().manual_seed(1))
     packed = clean.contiguous(memory_format=torch.channels_last)

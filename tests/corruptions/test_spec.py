@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from denoise.corruptions.audio import Clip, Codec, Hum, Noise
 from denoise.corruptions.base import Compose
 from denoise.corruptions.image import Camera, Downsample, Gaussian, Jpeg, PoissonGaussian, Quantize
 from denoise.corruptions.spec import NAMES, describe, parse
@@ -35,6 +36,21 @@ def test_plus_joins_one_after_another() -> None:
     assert second.quality == (90.0, 90.0)
 
 
+def test_sounds_counts_and_folders() -> None:
+    noise = parse("noise:snr_db=-5..5,count=2..4,folder=/my noises/a.b")
+    assert isinstance(noise, Noise)
+    assert (noise.snr_db, noise.count, noise.folder) == ((-5.0, 5.0), (2, 4), "/my noises/a.b")
+    composed = parse("hum:snr_db=10..20,harmonics=3+clip+codec:kind=mp3,quality=0.5")
+    assert isinstance(composed, Compose)
+    hum, clip, codec = composed.corruptions
+    assert isinstance(hum, Hum)
+    assert (hum.snr_db, hum.harmonics) == ((10.0, 20.0), (3, 3))
+    assert isinstance(clip, Clip)
+    assert isinstance(codec, Codec)
+    assert (codec.kind, codec.quality) == ("mp3", (0.5, 0.5))
+    assert parse("noise:folder=none").folder is None
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -52,6 +68,11 @@ def test_plus_joins_one_after_another() -> None:
         ("camera:quality=best", "or none"),
         ("downsample:method=nearest", "give bicubic or area"),
         ("demosaic:phase=1", "what it takes is demosaic\\."),
+        ("noise:count=1.5..2", "give a whole number or a range low..high"),
+        ("noise:count=0", "give whole numbers, one or two, within 1..100"),
+        ("noise:folder=", "give a path or none"),
+        ("codec:kind=aac", "give any or mp3 or vorbis or opus"),
+        ("band-limit:lowest_hz=low", "give a number or a range low..high or none"),
     ],
 )
 def test_errors_say_what_is_allowed(spec: str, message: str) -> None:

@@ -1,0 +1,146 @@
+"""SoundRestorer: a network for spectra, windows in time, device and number format behind one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from denoise.devices import choose_device, choose_dtype
+from denoise.errors import UsageError
+from denoise.networks.stft import analyse, hop_length, synthesise
+from denoise.pretrained import Card
+from denoise.windows import Read, Windows, sweep_rows
+
+ATTENUATION_DB = 40.0
+"""What is taken away is taken away by so much at most, unless asked otherwise: a rest of the room sounds natural."""
+
+WINDOW_S = 20.0
+LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
+
+
+class SoundRestorer:
+    """Restore sound of any length, rate and number of channels with one set of weights.
+
+    Made by `denoise.load(name)`. Called with a waveform `[T]` or `[C, T]` (torch or NumPy, float, -1..1) and its rate it
+    returns the same kind. Channels are restored one by one. Computed in float32 unless asked otherwise: rounding to
+    bfloat16 would be heard.
+    """
+
+    def __init__(
+        self, network: nn.Module, card: Card | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> None:
+        self.device = choose_device(device)
+        self.dtype, self.dtype_reason = choose_dtype("float32" if dtype == "auto" else dtype, self.device)
+        self.card = card
+        self.network = network.eval().requires_grad_(False).to(self.device)
+
+    def __repr__(self) -> str:
+        name = self.card.name if self.card else type(self.network).__name__
+        return f"SoundRestorer({name}, {self.device}, {str(self.dtype).removeprefix('torch.')})"
+
+    def __call__(
+        self, waveform: Any, rate_hz: int, strength: float = 1.0, attenuation_db: float = ATTENUATION_DB
+    ) -> Any:
+        """Restore a waveform.
+
+        Args:
+            waveform: see the class; nothing is clipped or scaled.
+            rate_hz: samples per second.
+            strength: 0 returns the input bit for bit, 1 the restored sound, between them a mix.
+            attenuation_db: nothing is made quieter by more than that; infinity for no such limit.
+
+        Raises:
+            UsageError: the input or an option is not one of the above; the input holds NaN or infinity.
+        """
+        check_sound_options(strength, attenuation_db)
+        check_rate(rate_hz)
+        signal = _to_tensor(waveform)
+        if strength == 0 or signal.shape[-1] == 0:
+            return waveform
+        channels = signal.reshape(-1, signal.shape[-1])
+        restored = torch.empty_like(channels)
+
+        def read(start: int, stop: int) -> Tensor:
+            return channels[:, start:stop]
+
+        for start, stop, samples in self.restore_samples(read, channels.shape[1], rate_hz, strength, attenuation_db):
+            restored[:, start:stop] = samples
+        return _from_tensor(restored.view(signal.shape), waveform)
+
+    def restore_samples(
+        self,
+        read: Read,
+        length: int,
+        rate_hz: int,
+        strength: float = 1.0,
+        attenuation_db: float = ATTENUATION_DB,
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """Restore sound that is read block by block; yields `(start, stop, samples)` in order.
+
+        Shape:
+            - Read, yielded: `[C, stop - start]` float32
+        """
+
+        def restore(window: Tensor, _: tuple[slice, ...]) -> Tensor:
+            return self.restore_window(window[0], rate_hz, strength, attenuation_db)[None]
+
+        yield from sweep_rows(restore, read, (length,), self.windows(rate_hz))
+
+    @torch.inference_mode()
+    def restore_window(self, window: Tensor, rate_hz: int, strength: float, attenuation_db: float) -> Tensor:
+        """Restore a stretch of sound as if there were silence before and after it. Shape: `[C, T]` in and out."""
+        hop = hop_length(rate_hz)
+        observed = window.to(self.device)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            spectra = self.network(analyse(observed, hop), None)
+        restored = synthesise(spectra.float(), hop, observed.shape[-1])
+        return observed.lerp(restored, strength * (1 - 10 ** (-attenuation_db / 20)))
+
+    def context(self, rate_hz: int) -> int:
+        """How far, in samples, an output sample can see in each direction, in whole hops."""
+        frames: int = self.network.receptive_field  # type: ignore[assignment]
+        return (frames + 2) * hop_length(rate_hz)  # a sample is in two frames, each as long as two hops
+
+    def windows(self, rate_hz: int) -> Windows:
+        """How sound at this rate is cut: with all of the context, so that no border can be heard or measured."""
+        hop, context = hop_length(rate_hz), self.context(rate_hz)
+        size = max(round(WINDOW_S * rate_hz / hop) * hop, 3 * context)
+        return Windows(size=size, context=context, multiple_of=hop)
+
+
+def check_sound_options(strength: float, attenuation_db: float) -> None:
+    """Raise UsageError for a strength or an attenuation out of range."""
+    if not 0 <= strength <= 1:
+        raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
+    if math.isnan(attenuation_db) or attenuation_db < 0:
+        raise UsageError(f"Attenuation {attenuation_db!r} is out of range; give a number of dB from 0, or inf.")
+
+
+def check_rate(rate_hz: int) -> None:
+    """Raise UsageError for a rate at which speech is no speech, or that no sound has."""
+    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+        raise UsageError(f"A rate of {rate_hz} Hz is out of range; sound needs {LOWEST_HZ} to {HIGHEST_HZ} Hz.")
+
+
+def _to_tensor(waveform: Any) -> Tensor:
+    signal = torch.from_numpy(waveform) if isinstance(waveform, np.ndarray) else waveform
+    if not isinstance(signal, Tensor):
+        raise UsageError(f"Sound is a torch tensor or a NumPy array, not {type(waveform).__name__}.")
+    if not signal.is_floating_point():
+        raise UsageError(f"Samples of {signal.dtype} have no scale; give floats with full scale at 1.")
+    if signal.ndim not in (1, 2):
+        raise UsageError(f"Sound of shape {tuple(signal.shape)} is neither [T] nor [C, T].")
+    if not signal.isfinite().all():
+        raise UsageError("The sound holds NaN or infinity; replace those samples first.")
+    return signal.float()
+
+
+def _from_tensor(restored: Tensor, like: Any) -> Any:
+    if isinstance(like, np.ndarray):
+        return restored.cpu().numpy().astype(like.dtype, copy=False)
+    return restored.to(like.device, like.dtype)

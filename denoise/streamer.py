@@ -1,0 +1,122 @@
+"""Restore sound while it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from denoise.errors import UsageError
+from denoise.networks.stft import hop_length
+from denoise.sound import ATTENUATION_DB, check_rate, check_sound_options
+from denoise.windows import pad
+
+if TYPE_CHECKING:
+    from denoise.sound import SoundRestorer
+
+
+class Streamer:
+    """Feed samples as they come, get back those that are final: the same ones that restoring the whole would give.
+
+    A sample is final once the network has seen all that it can hear of it, `latency_s` later. Shorter blocks wait less
+    and cost more, because each is restored together with what the network hears around it.
+
+    Args:
+        restorer: what restores, see `denoise.load`.
+        rate_hz: samples per second.
+        block_s: how much new sound is gathered before the network runs.
+        strength: see `SoundRestorer`.
+        attenuation_db: see `SoundRestorer`.
+
+    Example::
+
+        streamer = Streamer(denoise.load("speech"), rate_hz=48_000)
+        while (block := device.read()) is not None:
+            player.write(streamer.feed(block))
+        player.write(streamer.flush())
+    """
+
+    def __init__(
+        self,
+        restorer: SoundRestorer,
+        rate_hz: int,
+        block_s: float = 0.5,
+        strength: float = 1.0,
+        attenuation_db: float = ATTENUATION_DB,
+    ) -> None:
+        check_rate(rate_hz)
+        check_sound_options(strength, attenuation_db)
+        if not 0 < block_s <= 60:
+            raise UsageError(f"A block of {block_s} s is out of range; give up to 60 seconds.")
+        self.restorer = restorer
+        self.rate_hz, self.strength, self.attenuation_db = rate_hz, strength, attenuation_db
+        hop = hop_length(rate_hz)
+        self.block = max(1, round(block_s * rate_hz / hop)) * hop
+        self.context = restorer.context(rate_hz)
+        self._restart()
+
+    @property
+    def latency_s(self) -> float:
+        """How long after its arrival a sample comes back at the latest."""
+        return (self.block + self.context) / self.rate_hz
+
+    def feed(self, samples: Any) -> Any:
+        """Take samples `[T]` or `[C, T]` (torch or NumPy, float), of any number; return those that became final.
+
+        Raises:
+            UsageError: the samples are of another kind or number of channels than before, or not finite.
+        """
+        block = self._accept(samples)
+        self.held = torch.cat([self.held, block], dim=1) if self.held is not None else block
+        return self._given_back(list(self._ready()))
+
+    def flush(self) -> Any:
+        """Return all that is still held, and start anew."""
+        if self.held is None:
+            raise UsageError("Nothing was fed to the streamer, so there is nothing to give back.")
+        pieces = list(self._ready())
+        rest = self.held.shape[1] - self.done
+        if rest > 0:
+            whole = pad(self.held, hop_length(self.rate_hz))  # as the last window of a sweep
+            pieces.append(self._restore(whole)[:, self.done : self.held.shape[1]])
+        given = self._given_back(pieces)
+        self._restart()
+        return given
+
+    def _restart(self) -> None:
+        self.held: Tensor | None = None  # samples from the context of the first that is not done
+        self.done = 0  # samples of `held` that have been given back
+        self.like: Any = None
+
+    def _ready(self) -> Iterator[Tensor]:
+        while self.held is not None and self.held.shape[1] >= self.done + self.block + self.context:
+            stop = self.done + self.block
+            yield self._restore(self.held[:, : stop + self.context])[:, self.done : stop]
+            drop = max(0, stop - self.context)
+            self.held = self.held[:, drop:]
+            self.done = stop - drop
+
+    def _restore(self, window: Tensor) -> Tensor:
+        if self.strength == 0:
+            return window
+        return self.restorer.restore_window(window, self.rate_hz, self.strength, self.attenuation_db).cpu()
+
+    def _accept(self, samples: Any) -> Tensor:
+        signal = torch.from_numpy(samples) if isinstance(samples, np.ndarray) else samples
+        if not isinstance(signal, Tensor) or not signal.is_floating_point() or signal.ndim not in (1, 2):
+            raise UsageError("A streamer takes float samples [T] or [C, T], as torch tensor or NumPy array.")
+        if self.like is not None and (type(samples), signal.shape[:-1]) != (type(self.like), self.like.shape[:-1]):
+            raise UsageError("These samples are of another kind or number of channels than those before; flush first.")
+        if not signal.isfinite().all():
+            raise UsageError("The samples hold NaN or infinity; replace those first.")
+        self.like = samples
+        return signal.float().reshape(-1, signal.shape[-1])
+
+    def _given_back(self, pieces: list[Tensor]) -> Any:
+        assert self.held is not None
+        out = torch.cat(pieces, dim=1) if pieces else self.held.new_empty(self.held.shape[0], 0)
+        out = out.reshape(*self.like.shape[:-1], -1) if self.like.ndim == 2 else out[0]
+        return out.numpy().astype(self.like.dtype) if isinstance(self.like, np.ndarray) else out.to(self.like.dtype)

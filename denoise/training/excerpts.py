@@ -1,0 +1,106 @@
+"""Sound for training: folders in, batches of excerpts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.utils.data import DataLoader, IterableDataset
+
+from denoise.corruptions.recordings import Recordings
+from denoise.errors import UsageError
+from denoise.training.sound import Sounds
+
+
+class SoundExcerpts(L.LightningDataModule):
+    """Random excerpts of clean sound, with noise to mix in if there is some; decoded once and kept in memory.
+
+    Args:
+        root: folder with clean sound in `speech/` and noise in `noise/` (both searched recursively); without a
+            `speech/` all of it is clean sound, and noise is for the corruption to make.
+        excerpt_s: length of an excerpt.
+        batch_size: excerpts a step (per process).
+        full_band_share: share of the batches at 48 kHz, if there is sound at that rate; the others have 16 kHz.
+        validation_share: share of the sound, and of the noise, held back.
+        validation_batches: batches in a validation.
+        seed: of the choice of excerpts.
+    """
+
+    rates_hz = (16_000, 48_000)
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        excerpt_s: float = 4.0,
+        batch_size: int = 16,
+        full_band_share: float = 0.2,
+        validation_share: float = 0.04,
+        validation_batches: int = 12,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if root is None:
+            raise UsageError("Which sound? Give the folder that holds it as --data.root.")
+        self.root = Path(root)
+        self.excerpt_s = excerpt_s
+        self.batch_size = batch_size
+        self.full_band_share = full_band_share
+        self.validation_share = validation_share
+        self.validation_batches = validation_batches
+        self.seed = seed
+        self.noise: Recordings | None = None
+        self.held_noise: Recordings | None = None
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+        """Decode everything; raises UsageError when there is no usable sound."""
+        divided = (self.root / "speech").is_dir()
+        self.speech, self.held_speech = self._read(self.root / "speech" if divided else self.root)
+        if divided and (self.root / "noise").is_dir():
+            self.noise, self.held_noise = self._read(self.root / "noise")
+        else:
+            rank_zero_info(f"No noise in {self.root / 'noise'}: the corruption makes its own")
+
+    def _read(self, folder: Path) -> tuple[Recordings, Recordings]:
+        recordings, refused = Recordings.read(folder, self.rates_hz, self.seed)
+        if refused:
+            named = [f"{path.relative_to(self.root)} ({reason})" for path, reason in list(refused.items())[:10]]
+            rank_zero_warn(f"{len(refused)} files below {folder} are left out: {', '.join(named)}")
+        amounts = [f"{recordings.minutes(rate):.0f} minutes at {rate} Hz" for rate in recordings.rates_hz]
+        rank_zero_info(f"{folder.name}: {', '.join(amounts)}")
+        return recordings.split(self.validation_share)
+
+    def train_dataloader(self) -> DataLoader[Sounds]:
+        """Batches without end."""
+        return DataLoader(_Batches(self, self.speech, None), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Sounds]:
+        """The same batches each time."""
+        return DataLoader(_Batches(self, self.held_speech, self.validation_batches), batch_size=None)
+
+
+class _Batches(IterableDataset[Sounds]):
+    """Batch n of process r holds the same excerpts whenever it is made, so a resumed training goes on where it was."""
+
+    def __init__(self, data: SoundExcerpts, speech: Recordings, count: int | None) -> None:
+        self.data, self.speech, self.count = data, speech, count
+
+    def __iter__(self) -> Iterator[Sounds]:
+        trainer = self.data.trainer
+        assert trainer is not None
+        first = trainer.global_step * trainer.accumulate_grad_batches if self.count is None else 0
+        batch = first
+        while self.count is None or batch < self.count:
+            seed = (self.data.seed * 1_000_003 + batch) * 1009 + trainer.global_rank
+            yield self._batch(torch.Generator().manual_seed(seed))
+            batch += 1
+
+    def _batch(self, generator: torch.Generator) -> Sounds:
+        full_band = float(torch.rand((), generator=generator)) < self.data.full_band_share
+        rates = [rate for rate in self.speech.rates_hz if (rate > 16_000) == full_band] or self.speech.rates_hz
+        length = round(self.data.excerpt_s * rates[0])
+        clean = self.speech.draw(self.data.batch_size, length, rates[0], generator)
+        return Sounds(clean[:, None], rates[0])

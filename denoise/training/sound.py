@@ -1,0 +1,90 @@
+"""The Lightning module for sound: the same training, on complex spectra."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from denoise.corruptions.additive import Noise
+from denoise.corruptions.base import Corrupted
+from denoise.corruptions.sound import at_rate
+from denoise.errors import DenoiseError
+from denoise.networks.stft import analyse, hop_length, synthesise
+from denoise.training.modules import Restoration
+from denoise.training.sound_losses import si_sdr_db
+
+
+class Sounds(NamedTuple):
+    """A batch of excerpts at one rate.
+
+    Shape:
+        - clean, observed: `[B, 1, T]`; observed is None where a corruption is to make it
+    """
+
+    clean: Tensor
+    rate_hz: int
+    observed: Tensor | None = None
+
+
+class SoundRestoration(Restoration):
+    """Train a network for spectra to undo what was done to sound; arguments as of `Restoration`.
+
+    `Noise` corruptions without a folder use the recordings of the data module.
+    """
+
+    def on_train_start(self) -> None:
+        """Mix with the noise for training."""
+        self._offer("noise")
+
+    def on_validation_start(self) -> None:
+        """Mix with noise that training never sees."""
+        self._offer("held_noise")
+
+    def on_validation_end(self) -> None:
+        """Back to training."""
+        self._offer("noise")
+
+    def _offer(self, which: str) -> None:
+        """Hand recordings of the data module to the corruptions that want some."""
+        recordings = getattr(self.trainer.datamodule, which, None)  # type: ignore[attr-defined]
+        for part in self.modules():
+            if isinstance(part, Noise) and part.folder is None:
+                part.recordings = recordings
+
+    def training_step(self, batch: Sounds, batch_idx: int) -> Tensor:  # type: ignore[override]
+        """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
+        seen = self._seen(batch, self._generator(batch.clean, batch_idx))
+        restored = self._restored(seen.observed, batch.rate_hz)
+        loss: Tensor = at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.target).mean())
+        if not torch.isfinite(loss):
+            raise DenoiseError(
+                f"The loss became {loss.item()} at step {self.global_step}; train with a lower --model.lr "
+                f"(it is {self.lr:g}), from the last checkpoint with --ckpt_path last."
+            )
+        return loss
+
+    def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
+        """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
+        seen = self._seen(batch, torch.Generator().manual_seed(1000 + batch_idx))
+        restored = self._restored(seen.observed, batch.rate_hz)
+        self.log("val/loss", at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight), sync_dist=True)
+        self.log("val/si_sdr_noisy_db", si_sdr_db(seen.observed, seen.target).mean(), sync_dist=True)
+        self.log("val/si_sdr_db", si_sdr_db(restored, seen.target).mean(), sync_dist=True)
+        return {}
+
+    def _seen(self, batch: Sounds, generator: torch.Generator) -> Corrupted:
+        if batch.observed is not None:
+            return Corrupted(batch.observed, None, batch.clean)
+        with torch.autocast(batch.clean.device.type, enabled=False):
+            seen: Corrupted = at_rate(self.corruption, batch.rate_hz)(batch.clean, generator)
+        return seen
+
+    def _restored(self, observed: Tensor, rate_hz: int) -> Tensor:
+        hop = hop_length(rate_hz)
+        spectra = analyse(observed.flatten(0, 1).float(), hop)
+        restored = self.network(spectra, None)
+        return synthesise(restored.float(), hop, observed.shape[-1]).view_as(observed)
