@@ -13,7 +13,7 @@ from typing import Any
 from _common import parser, record, report, write_json
 
 from denoise.evaluation.benchmark import Scores, evaluate
-from denoise.restorer import load
+from denoise.loading import load
 
 # PSNR in dB on CBSD68 at sigma 15, 25 and 50, as tabulated by Zhang et al., TPAMI 2021.
 PUBLISHED = {

@@ -23,7 +23,7 @@ from torch import Tensor
 from denoise.errors import UsageError
 from denoise.evaluation.benchmark import corrupted, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
-from denoise.restorer import load
+from denoise.loading import load
 
 CORRUPTIONS = [f"camera:iso={iso},quality=90" for iso in (800, 3200, 12800)]
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)

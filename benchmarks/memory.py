@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def restore(photo: Path, model: str, dtype: str) -> tuple[int, float]:
     """Restore a file; the peak of this process in bytes, and the seconds it took."""
+    from denoise.loading import load
     from denoise.pipeline import restore_file
-    from denoise.restorer import load
 
     done = restore_file(load(model, dtype=dtype), photo, photo.with_name("restored.jpg"))
     unit = 1 if sys.platform == "darwin" else 1024

@@ -17,7 +17,8 @@ from _common import large_photo, parser, report, write_json
 from torch import Tensor
 
 from denoise.corruptions.spec import parse
-from denoise.restorer import Restorer, load
+from denoise.loading import load
+from denoise.restorer import Restorer
 from denoise.windows import Windows
 
 SIGMA = 25.0
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         few = min(default.size, max(observed.shape) // 2)
         trials = [(replace(default, size=few), 0.5), (replace(default, size=chosen.many), 0.5)]
         if restorer.dtype == torch.float32:
-            reach = int(restorer.network.receptive_field)  # type: ignore[arg-type]
+            reach = int(restorer.network.receptive_field)
             whole = replace(default, size=max(few, 4 * reach), context=reach)
             trials.append((whole, 255e-5))
         for windows, target in trials:

@@ -27,8 +27,9 @@ from _common import (
 )
 from PIL import Image
 
+from denoise.loading import load
 from denoise.pipeline import restore_file
-from denoise.restorer import Restorer, load
+from denoise.restorer import Restorer
 
 WINDOW_PX = 512
 

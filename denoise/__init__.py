@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 from denoise.errors import DenoiseError, MediaError, ModelError, UsageError
 
 if TYPE_CHECKING:
+    from denoise.loading import load
     from denoise.pipeline import Failure, Report, restore
     from denoise.pretrained import models
-    from denoise.restorer import Restorer, load
+    from denoise.restorer import Restorer
+    from denoise.sound import SoundRestorer
+    from denoise.sound_files import SoundReport
+    from denoise.streamer import Streamer
 
 __version__ = "0.1.0"
 
@@ -28,6 +32,9 @@ __all__ = [
     "ModelError",
     "Report",
     "Restorer",
+    "SoundReport",
+    "SoundRestorer",
+    "Streamer",
     "UsageError",
     "load",
     "models",
@@ -38,7 +45,10 @@ _HOMES = {
     "Failure": "denoise.pipeline",
     "Report": "denoise.pipeline",
     "Restorer": "denoise.restorer",
-    "load": "denoise.restorer",
+    "SoundReport": "denoise.sound_files",
+    "SoundRestorer": "denoise.sound",
+    "Streamer": "denoise.streamer",
+    "load": "denoise.loading",
     "models": "denoise.pretrained",
     "restore": "denoise.pipeline",
 }

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from denoise.errors import DenoiseError, UsageError
+from denoise.options import ATTENUATION_DB, Options
 
 if TYPE_CHECKING:
     from denoise.pipeline import Failure, Report
+    from denoise.sound_files import SoundReport
 
 app = typer.Typer(
     name="denoise",
-    help="Restore noisy photos; train on your own.",
+    help="Restore noisy photos and recordings; train on your own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,49 +33,67 @@ Sigma = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
-Data = Annotated[Path, typer.Option(help="Folder of clean pictures.")]
+Attenuation = Annotated[
+    float, typer.Option(help="Sound: make nothing quieter by more than so many dB; inf for no such limit.")
+]
 
 
 @app.command()
 def restore(
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures, or one folder of pictures.", show_default=False)],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Pictures and recordings, or one folder of them.", show_default=False)
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File for one picture, folder for several.", show_default=False)
+        Path | None, typer.Option("--out", "-o", help="File for one input, folder for several.", show_default=False)
     ] = None,
-    model: Model = "photo",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of shipped weights (see `denoise models`) or a folder of weights; by default `photo` for "
+            "pictures and `speech` for sound.",
+            show_default=False,
+        ),
+    ] = None,
     sigma: Sigma = "auto",
-    strength: Annotated[float, typer.Option(help="0 leaves the picture as it is, 1 restores it fully.")] = 1.0,
+    strength: Annotated[float, typer.Option(help="0 leaves everything as it is, 1 restores it fully.")] = 1.0,
+    attenuation_db: Attenuation = ATTENUATION_DB,
+    clip: Annotated[
+        str, typer.Option(help="Sound over full scale: 'none' clips it if the format must, 'rescale' turns all down.")
+    ] = "none",
+    start: Annotated[float, typer.Option(help="Sound: restore from this second on; the rest stays as it is.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Sound: restore up to this second.", show_default=False)] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Also write before, after and difference to this file.", show_default=False)
+        Path | None, typer.Option(help="Also write before, after and difference to this picture.", show_default=False)
+    ] = None,
+    residual: Annotated[
+        Path | None, typer.Option(help="Sound: also write what was taken out to this file.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Restore pictures; writes NAME.restored.EXT beside each, or what -o says."""
+    """Restore pictures and recordings; writes NAME.restored.EXT beside each, or what -o says."""
+    options = Options(_number_or_auto(sigma), strength, attenuation_db, clip, start, end, compare, residual)  # type: ignore[arg-type]
     from denoise import pipeline
-    from denoise.restorer import check_options, load
+    from denoise.loading import Restorers
 
-    level = _number_or_auto(sigma)
-    check_options(level, strength)
     single = len(inputs) == 1 and not inputs[0].is_dir()
-    if compare is not None and not single:
-        raise UsageError("--compare takes one picture at a time.")
+    if (compare is not None or residual is not None) and not single:
+        raise UsageError("--compare and --residual take one input at a time.")
+    restorers = Restorers(model, device, dtype)
     with _progress() as progress:
         if single:
             target = pipeline.single_target(inputs[0], out, overwrite)
-            restorer = load(model, device, dtype)
-            report = pipeline.restore_file(restorer, inputs[0], target, level, strength, compare, progress)
-            _print_result(report, as_json)
+            _print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
             return
         jobs = pipeline.jobs(inputs, out)
         failures = []
-        for result in pipeline.restore_many(load(model, device, dtype), jobs, level, strength, overwrite, progress):
+        for result in pipeline.restore_many(restorers, jobs, options, overwrite, progress):
             _print_result(result, as_json)
             failures += [result] if isinstance(result, pipeline.Failure) else []
     if failures:
-        raise DenoiseError(f"{len(failures)} of {len(jobs)} pictures could not be restored; they are named above.")
+        raise DenoiseError(f"{len(failures)} of {len(jobs)} files could not be restored; they are named above.")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -101,31 +121,43 @@ def export_weights(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name or folder of weights.", show_default=False)],
-    data: Data,
-    corruption: Annotated[str, typer.Option(help="What to do to the clean pictures.")] = "gaussian:sigma=25",
+    data: Annotated[
+        Path, typer.Option(help="Pictures: folder of clean ones. Sound: folder of noisy and clean recordings.")
+    ],
+    corruption: Annotated[str, typer.Option(help="Pictures: what to do to the clean ones.")] = "gaussian:sigma=25",
     sigma: Sigma = "auto",
+    attenuation_db: Attenuation = ATTENUATION_DB,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Corrupt clean pictures, restore them, print PSNR and SSIM."""
-    from denoise.evaluation.benchmark import evaluate as run
-    from denoise.restorer import load
+    """Score weights: PSNR and SSIM on pictures; SI-SDR, PESQ, STOI and ESTOI on pairs of recordings."""
+    from denoise.loading import load
+    from denoise.restorer import Restorer
 
+    restorer = load(model, device, dtype)
+    scores: Any
     with _progress() as progress:
-        scores = run(load(model, device, dtype), data, corruption, _number_or_auto(sigma), progress)
+        if isinstance(restorer, Restorer):
+            from denoise.evaluation.benchmark import evaluate as run
+
+            scores = run(restorer, data, corruption, _number_or_auto(sigma), progress)
+        else:
+            from denoise.evaluation.speech import evaluate_pairs
+
+            scores = evaluate_pairs(restorer, data, attenuation_db, progress)
     typer.echo(_json(scores) if as_json else str(scores))
 
 
 @app.command()
 def corrupt(
-    source: Annotated[Path, typer.Argument(help="A clean picture.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="A clean picture or recording.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
     spec: Annotated[str, typer.Option("--with", help="Corruptions, joined by '+'.")] = "gaussian:sigma=25",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:
-    """Damage a picture on purpose: denoise corrupt photo.png --with gaussian:sigma=25+jpeg:quality=80 -o noisy.png."""
+    """Damage a file on purpose: denoise corrupt photo.png --with gaussian:sigma=25+jpeg:quality=80 -o noisy.png."""
     from denoise.pipeline import corrupt_file, single_target
 
     typer.echo(f"Wrote {corrupt_file(source, single_target(source, out, overwrite), spec, seed)}")
@@ -194,19 +226,29 @@ def _number_or_auto(text: str) -> float | Literal["auto"]:
         raise UsageError(f"Sigma {text!r} is neither 'auto' nor a number.") from None
 
 
-def _print_result(result: Report | Failure, as_json: bool) -> None:
-    from denoise.pipeline import Failure
+def _print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
+    from denoise.pipeline import Failure, Report
 
     if as_json:
         typer.echo(_json(result))
     elif isinstance(result, Failure):
         typer.echo(f"{result.source}: {result.error}", err=True)
-    else:
+    elif isinstance(result, Report):
         level = ", ".join(f"{sigma:g}" for sigma in result.sigma[:4]) + (", ..." if len(result.sigma) > 4 else "")
         typer.echo(f"{result.source}: {result.found}; noise level {level} of 255")
         typer.echo(
             f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
             f"{result.megapixels:g} megapixels in {result.seconds:.1f} s)"
+        )
+    else:
+        typer.echo(f"{result.source}: {result.found}")
+        if result.not_finite:
+            typer.echo(f"{result.not_finite:,} samples were no numbers and became silence.")
+        if result.over_full_scale:
+            typer.echo(result.over_full_scale)
+        typer.echo(
+            f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
+            f"{result.sound_s:.1f} s of sound in {result.seconds:.1f} s)"
         )
 
 

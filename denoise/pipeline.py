@@ -7,27 +7,35 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from denoise.compare import Comparison
+from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.errors import DenoiseError, UsageError
-from denoise.media.atomic import replacing
+from denoise.loading import Restorers
+from denoise.media.atomic import copy_file
+from denoise.media.audio import is_audio
+from denoise.media.audio_formats import READ_ONLY
 from denoise.media.image import Frame, is_image, open_image
-from denoise.restorer import Noise, Restorer, Sigma, check_options, load
+from denoise.options import ATTENUATION_DB, Clip, Options, Sigma
+from denoise.restorer import Noise, Restorer
+
+if TYPE_CHECKING:
+    from denoise.sound_files import SoundReport
 
 PathLike = str | os.PathLike[str]
 _SLAB_ROWS = 64
 
 Progress = Callable[[int, int, str], None]
-"""Called with rows done, rows in all and the name of the file."""
+"""Called with rows or seconds done, those in all, and what is being worked on."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was done to one file."""
+    """What was done to one picture."""
 
     source: str
     output: str
@@ -53,71 +61,95 @@ class Failure:
 def restore(
     source: Any,
     out: PathLike | None = None,
-    model: PathLike = "photo",
+    model: PathLike | None = None,
     sigma: Sigma = "auto",
     strength: float = 1.0,
+    attenuation_db: float = ATTENUATION_DB,
+    clip: Clip = "none",
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    rate_hz: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
     compare: PathLike | None = None,
+    residual: PathLike | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Any:
-    """Restore a file, several files, or a picture in memory.
+    """Restore a file, several files, or a picture or sound in memory.
 
     Args:
-        source: a path, a list of paths, or a tensor, array or PIL image (see `Restorer`).
+        source: a path, a list of paths, a picture as tensor, array or PIL image (see `Restorer`), or a waveform as
+            tensor or array (see `SoundRestorer`) together with its `rate_hz`.
         out: file to write for one path (default `NAME.restored.EXT` beside it), folder to write for a list.
-        model: name of shipped weights, or a folder of weights.
-        sigma: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
-        strength: 0 returns the input, 1 the restored picture, between them a mix.
+        model: name of shipped weights, or a folder of weights; by default `photo` for pictures, `speech` for sound.
+        sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
+        strength: 0 returns the input, 1 what the network makes of it, between them a mix.
+        attenuation_db, clip, start_s, end_s: sound, see `denoise.options.Options`.
+        rate_hz: of a waveform.
         device: `auto`, `cpu`, `cuda`, `mps`.
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
-        compare: file for a picture of before, after and difference.
+        compare: file for a picture of before, after and what was taken out.
+        residual: sound: file for what was taken out.
         overwrite: replace outputs that exist.
         progress: told how far the work is.
 
     Returns:
-        A `Report` for a path; a list of `Report` and `Failure` for a list of paths; else the restored picture.
+        A `Report` or `SoundReport` for a path; a list of them and of `Failure` for a list of paths; else what came.
 
     Raises:
         UsageError, MediaError, ModelError: see `denoise.errors`. In a list, a file that fails becomes a `Failure`.
     """
-    check_options(sigma, strength)
+    looks = [None if path is None else Path(path) for path in (compare, residual)]
+    options = Options(sigma, strength, attenuation_db, clip, start_s, end_s, *looks)
+    restorers = Restorers(model, device, dtype)
     if isinstance(source, str | os.PathLike):
-        target = single_target(Path(source), out, overwrite)
-        return restore_file(load(model, device, dtype), source, target, sigma, strength, compare, progress)
+        return restore_file(restorers, source, single_target(Path(source), out, overwrite), options, progress)
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         pairs = jobs([Path(path) for path in source], out)
-        return list(restore_many(load(model, device, dtype), pairs, sigma, strength, overwrite, progress))
-    return load(model, device, dtype)(source, sigma, strength)
+        return list(restore_many(restorers, pairs, options, overwrite, progress))
+    if rate_hz is not None:
+        return restorers.find("sound")(source, rate_hz, strength, attenuation_db)
+    return restorers.find("image")(source, sigma, strength)
 
 
 def restore_file(
-    restorer: Restorer,
+    restorers: Restorers,
     source: PathLike,
     target: PathLike,
-    sigma: Sigma = "auto",
-    strength: float = 1.0,
-    compare: PathLike | None = None,
+    options: Options = Options(),
     progress: Progress | None = None,
-) -> Report:
-    """Restore one picture file, all its frames, keeping everything else it carries."""
-    began = time.perf_counter()
+) -> Report | SoundReport:
+    """Restore one file, keeping everything else it carries; its suffix says what it is."""
     source, target = Path(source), Path(target)
+    if is_audio(source):
+        from denoise.sound_files import restore_sound_file
+
+        restorer = restorers.find("sound", source)
+        return restore_sound_file(restorer, source, target, options, progress)
+    return restore_picture_file(restorers.find("image", source), source, target, options, progress)
+
+
+def restore_picture_file(
+    restorer: Restorer, source: Path, target: Path, options: Options = Options(), progress: Progress | None = None
+) -> Report:
+    """Restore one picture, all its frames."""
+    began = time.perf_counter()
+    compare, strength = options.compare, options.strength
     with open_image(source) as picture:
         picture.check_output(target)
-        if compare is not None and Path(compare).resolve() in (source.resolve(), target.resolve()):
+        if compare is not None and compare.resolve() in (source.resolve(), target.resolve()):
             raise UsageError(f"The comparison {compare} would replace the input or the output; give it another name.")
         levels, pixels = [], 0
         for number, frame in enumerate(picture.frames):
             comparison = Comparison(frame) if compare is not None and number == 0 else None
-            noise = _restore_frame(restorer, frame, sigma, strength, _Rows(progress, source.name, frame.size[1]))
+            noise = _restore_frame(restorer, frame, options, _Rows(progress, source.name, frame.size[1]))
             levels.append(round(noise.sigma, 2))
             pixels += frame.size[0] * frame.size[1]
             if comparison is not None and compare is not None:
                 comparison.write(compare)
         if strength == 0 and source.suffix.lower() == target.suffix.lower():
-            _copy(source, target)  # not even encoded again
+            copy_file(source, target)  # not even encoded again
         else:
             picture.save(target)
         return Report(
@@ -135,13 +167,12 @@ def restore_file(
 
 
 def restore_many(
-    restorer: Restorer,
+    restorers: Restorers,
     jobs: Iterable[tuple[Path, Path]],
-    sigma: Sigma = "auto",
-    strength: float = 1.0,
+    options: Options = Options(),
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Iterable[Report | Failure]:
+) -> Iterable[Report | SoundReport | Failure]:
     """Restore files one after another; a file that fails is reported and the others go on.
 
     Outputs that exist and are newer than their source are left alone unless `overwrite` says otherwise, so that an
@@ -152,7 +183,7 @@ def restore_many(
             continue
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            yield restore_file(restorer, source, target, sigma, strength, progress=progress)
+            yield restore_file(restorers, source, target, options, progress)
         except DenoiseError as error:
             yield Failure(str(source), str(error))
         except OSError as error:
@@ -166,7 +197,7 @@ def jobs(sources: Sequence[Path], out: PathLike | None) -> list[tuple[Path, Path
         if source.is_dir():
             pairs += _folder_jobs(source, out)
         else:
-            pairs.append((source, default_output(source) if out is None else Path(out) / source.name))
+            pairs.append((source, default_output(source) if out is None else Path(out) / _named(source).name))
     targets = [target.resolve() for _, target in pairs]
     twice = sorted({target.name for target in targets if targets.count(target) > 1})
     if twice:
@@ -180,17 +211,22 @@ def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:
     out = Path(out)
     if out.resolve() == folder.resolve():
         raise UsageError(f"The output folder {out} is the input folder; choose another with -o.")
-    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and is_image(path)]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and (is_image(path) or is_audio(path))]
+    names = [path.relative_to(folder) for path in paths if out.resolve() not in path.resolve().parents]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    pairs = [(folder / name, out / name) for name in names if out.resolve() not in (folder / name).resolve().parents]
+    pairs = [(folder / name, out / _named(name)) for name in names]
     if not pairs:
-        raise UsageError(f"There is no picture below {folder}.")
+        raise UsageError(f"There is no picture and no sound below {folder}.")
     return pairs
 
 
 def default_output(source: Path) -> Path:
-    """`photo.png` -> `photo.restored.png`."""
-    return source.with_name(f"{source.stem}.restored{source.suffix}")
+    """`photo.png` -> `photo.restored.png`; formats that are only read become FLAC."""
+    return source.with_name(f"{source.stem}.restored{_named(source).suffix}")
+
+
+def _named(source: Path) -> Path:
+    return source.with_suffix(".flac") if source.suffix.lower() in READ_ONLY else source
 
 
 def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
@@ -199,7 +235,7 @@ def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
         raise UsageError(f"There is no file {source}; check the name.")
     target = default_output(source) if out is None else Path(out)
     if target.is_dir():
-        target = target / source.name
+        target = target / _named(source).name
     if target.exists() and not overwrite:
         if target.samefile(source):
             raise UsageError(f"The output {target} is the input; give another with -o, or --overwrite to replace it.")
@@ -208,16 +244,16 @@ def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
     return target
 
 
-def _copy(source: Path, target: Path) -> None:
-    if not (target.exists() and target.samefile(source)):
-        with replacing(target) as file:
-            file.write(source.read_bytes())
-
-
 def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:
-    """Damage a picture file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80`."""
+    """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`."""
     corruption = parse(spec)
     generator = torch.Generator().manual_seed(seed)
+    if is_audio(source):
+        from denoise.sound_files import corrupt_sound_file
+
+        return corrupt_sound_file(Path(source), Path(target), corruption, generator)
+    if hears(corruption):
+        raise UsageError(f"{source} is a picture and {spec} is for sound; choose a corruption for pictures.")
     with open_image(source) as picture:
         picture.check_output(target)
         for frame in picture.frames:
@@ -228,8 +264,9 @@ def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -
     return Path(target)
 
 
-def _restore_frame(restorer: Restorer, frame: Frame, sigma: Sigma, strength: float, report: _Rows) -> Noise:
+def _restore_frame(restorer: Restorer, frame: Frame, options: Options, report: _Rows) -> Noise:
     """Estimate, then sweep: rows are read once each, restored, and written over their source."""
+    sigma, strength = options.sigma, options.strength
     width, height = frame.size
     shape = (frame.channels, height, width)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,8 @@ from denoise.arrays import from_tensor, to_tensor
 from denoise.devices import choose_device, choose_dtype
 from denoise.errors import UsageError
 from denoise.networks.noise_level import level_curve, pool_level
+from denoise.options import Sigma, check_sigma, check_strength
 from denoise.windows import Read, Windows, sweep_rows
-
-Sigma = float | Literal["auto"]
 
 # Of a window's result, the outer 24 pixels are dropped and the next 16 cross-faded. Measured on photos, that keeps the
 # difference to the untiled result below half an 8-bit step, though the receptive field is wider.
@@ -86,7 +84,8 @@ class Restorer:
         Raises:
             UsageError: the input or an option is not one of the above; the input holds NaN or infinity.
         """
-        check_options(sigma, strength)
+        check_sigma(sigma)
+        check_strength(strength)
         batch, kind = to_tensor(picture)
         if strength == 0:
             return picture
@@ -176,18 +175,6 @@ class Restorer:
         return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def load(
-    name: str | os.PathLike[str] = "photo", device: str = "auto", dtype: str = "auto", windows: Windows | None = None
-) -> Restorer:
-    """Load weights by name, folder or file.
-
-    >>> load("gaussian", device="cpu", dtype="float32")
-    Restorer(gaussian, cpu, float32)
-    """
-    weights = pretrained.load(name)
-    return Restorer(weights.network, weights.noise_level, weights.card, device, dtype, windows)
-
-
 def _rows(picture: Tensor, start: int, stop: int) -> Tensor:
     return picture[:, start:stop]
 
@@ -197,11 +184,3 @@ def _as_colour(observed: Tensor) -> list[Tensor]:
     if observed.shape[1] == 3:
         return [observed]
     return [observed[:, k : k + 1].expand(-1, 3, -1, -1) for k in range(observed.shape[1])]
-
-
-def check_options(sigma: Sigma, strength: float) -> None:
-    """Raise UsageError for a noise level or strength out of range."""
-    if sigma != "auto" and not (isinstance(sigma, int | float) and 0 <= sigma <= 255):
-        raise UsageError(f"Sigma {sigma!r} is out of range; give 'auto' or a number from 0 to 255.")
-    if not 0 <= strength <= 1:
-        raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")

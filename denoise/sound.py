@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 from denoise.devices import choose_device, choose_dtype
 from denoise.errors import UsageError
 from denoise.networks.stft import analyse, hop_length, synthesise
+from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
 from denoise.pretrained import Card
 from denoise.windows import Read, Windows, sweep_rows
-
-ATTENUATION_DB = 40.0
-"""What is taken away is taken away by so much at most, unless asked otherwise: a rest of the room sounds natural."""
 
 WINDOW_S = 20.0
 LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
@@ -26,14 +23,12 @@ LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
 class SoundRestorer:
     """Restore sound of any length, rate and number of channels with one set of weights.
 
-    Made by `denoise.load(name)`. Called with a waveform `[T]` or `[C, T]` (torch or NumPy, float, -1..1) and its rate it
-    returns the same kind. Channels are restored one by one. Computed in float32 unless asked otherwise: rounding to
+    Made by `denoise.load(name)`. Called with a waveform `[T]` or `[C, T]` (torch or NumPy, float, -1..1) and its rate
+    it returns the same kind. Channels are restored one by one. Computed in float32 unless asked otherwise: rounding to
     bfloat16 would be heard.
     """
 
-    def __init__(
-        self, network: nn.Module, card: Card | None = None, device: str = "auto", dtype: str = "auto"
-    ) -> None:
+    def __init__(self, network: nn.Module, card: Card | None = None, device: str = "auto", dtype: str = "auto") -> None:
         self.device = choose_device(device)
         self.dtype, self.dtype_reason = choose_dtype("float32" if dtype == "auto" else dtype, self.device)
         self.card = card
@@ -57,7 +52,8 @@ class SoundRestorer:
         Raises:
             UsageError: the input or an option is not one of the above; the input holds NaN or infinity.
         """
-        check_sound_options(strength, attenuation_db)
+        check_strength(strength)
+        check_attenuation(attenuation_db)
         check_rate(rate_hz)
         signal = _to_tensor(waveform)
         if strength == 0 or signal.shape[-1] == 0:
@@ -111,14 +107,6 @@ class SoundRestorer:
         hop, context = hop_length(rate_hz), self.context(rate_hz)
         size = max(round(WINDOW_S * rate_hz / hop) * hop, 3 * context)
         return Windows(size=size, context=context, multiple_of=hop)
-
-
-def check_sound_options(strength: float, attenuation_db: float) -> None:
-    """Raise UsageError for a strength or an attenuation out of range."""
-    if not 0 <= strength <= 1:
-        raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
-    if math.isnan(attenuation_db) or attenuation_db < 0:
-        raise UsageError(f"Attenuation {attenuation_db!r} is out of range; give a number of dB from 0, or inf.")
 
 
 def check_rate(rate_hz: int) -> None:

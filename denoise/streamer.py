@@ -11,7 +11,8 @@ from torch import Tensor
 
 from denoise.errors import UsageError
 from denoise.networks.stft import hop_length
-from denoise.sound import ATTENUATION_DB, check_rate, check_sound_options
+from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
+from denoise.sound import check_rate
 from denoise.windows import pad
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Streamer:
         attenuation_db: float = ATTENUATION_DB,
     ) -> None:
         check_rate(rate_hz)
-        check_sound_options(strength, attenuation_db)
+        check_strength(strength)
+        check_attenuation(attenuation_db)
         if not 0 < block_s <= 60:
             raise UsageError(f"A block of {block_s} s is out of range; give up to 60 seconds.")
         self.restorer = restorer
@@ -56,7 +58,9 @@ class Streamer:
         hop = hop_length(rate_hz)
         self.block = max(1, round(block_s * rate_hz / hop)) * hop
         self.context = restorer.context(rate_hz)
-        self._restart()
+        self.held: Tensor | None = None  # samples from the context of the first that is not done
+        self.done = 0  # samples of `held` that have been given back
+        self.like: Any = None
 
     @property
     def latency_s(self) -> float:
@@ -83,13 +87,8 @@ class Streamer:
             whole = pad(self.held, hop_length(self.rate_hz))  # as the last window of a sweep
             pieces.append(self._restore(whole)[:, self.done : self.held.shape[1]])
         given = self._given_back(pieces)
-        self._restart()
+        self.held, self.done, self.like = None, 0, None
         return given
-
-    def _restart(self) -> None:
-        self.held: Tensor | None = None  # samples from the context of the first that is not done
-        self.done = 0  # samples of `held` that have been given back
-        self.like: Any = None
 
     def _ready(self) -> Iterator[Tensor]:
         while self.held is not None and self.held.shape[1] >= self.done + self.block + self.context:

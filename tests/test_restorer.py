@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from denoise.errors import UsageError
+from denoise.loading import load
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.unet import UNet
-from denoise.restorer import Noise, Restorer, load
+from denoise.restorer import Noise, Restorer
 from denoise.windows import Windows
 from tests.conftest import card, photo
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from denoise.corruptions.base import Corruption
 from denoise.errors import UsageError
 
 Count = int | tuple[int, int]
+M = TypeVar("M", bound=nn.Module)
 
 FRAME_S = 0.02
 ACTIVE_DB = 40.0
@@ -50,12 +51,17 @@ class SoundCorruption(Corruption):
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
 
-def at_rate(corruption: Corruption, rate_hz: int) -> Corruption:
-    """The same corruption, told how many samples per second the sound that comes next has."""
-    for module in corruption.modules():
-        if isinstance(module, SoundCorruption):
-            module.rate_hz = rate_hz
-    return corruption
+def at_rate(module: M, rate_hz: int) -> M:
+    """The same corruption (or loss), told how many samples per second the sound that comes next has."""
+    for part in module.modules():
+        if hasattr(type(part), "rate_hz"):
+            part.rate_hz = rate_hz  # type: ignore[assignment]
+    return module
+
+
+def hears(corruption: Corruption) -> bool:
+    """Whether a corruption, or a part of it, is for sound."""
+    return any(isinstance(module, SoundCorruption) for module in corruption.modules())
 
 
 def active_power(signal: Tensor, rate_hz: int) -> Tensor:

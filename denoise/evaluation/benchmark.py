@@ -17,7 +17,8 @@ from denoise.corruptions.spec import parse
 from denoise.errors import UsageError
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.media.image import is_image, open_image
-from denoise.restorer import Restorer, Sigma
+from denoise.options import Sigma
+from denoise.restorer import Restorer
 
 
 @dataclass(frozen=True)

@@ -43,3 +43,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             f"{path} could not be written ({reason}); nothing was changed on the disk. "
             "Make room there, or choose another folder or format for the output."
         ) from error
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file whole, atomically; nothing to do where it is the same one."""
+    if not (target.exists() and target.samefile(source)):
+        with source.open("rb") as content, replacing(target) as file:
+            shutil.copyfileobj(content, file)

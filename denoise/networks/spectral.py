@@ -37,8 +37,8 @@ class SpectralUNet(nn.Module):
         - Output: the same
     """
 
-    multiple_of = 1
     minimum = 1
+    merge: Tensor
 
     def __init__(
         self,
@@ -103,14 +103,14 @@ class SpectralUNet(nn.Module):
         power = seen.square().sum(1, keepdim=True) + _TINY
         compressed = torch.cat([power ** (_COMPRESSION / 2), seen * power ** ((_COMPRESSION - 1) / 2)], dim=1)
         low, high = compressed[..., :_LINEAR], compressed[..., _LINEAR:]
-        merge: Tensor = self.merge[_LINEAR : seen.shape[-1], _LINEAR:]  # type: ignore[index]
+        merge = self.merge[_LINEAR : seen.shape[-1], _LINEAR:]
         merged = high @ merge if seen.shape[-1] > _LINEAR else high.new_zeros(*high.shape[:-1], merge.shape[1])
         low = F.pad(low, (0, _LINEAR - low.shape[-1]))
         return torch.cat([low, merged], dim=-1)
 
     def _spread(self, bands: Tensor, bins: int) -> Tensor:
         """The mask of every bin from that of the bands, its magnitude bounded: `[B, 2, N, bins]`."""
-        spread: Tensor = self.merge[_LINEAR:bins, _LINEAR:]  # type: ignore[index]
+        spread = self.merge[_LINEAR:bins, _LINEAR:]
         share = spread / spread.sum(1, keepdim=True)
         mask = torch.cat([bands[..., : min(_LINEAR, bins)], bands[..., _LINEAR:] @ share.mT], dim=-1)
         size = (mask.square().sum(1, keepdim=True) + _TINY).sqrt()

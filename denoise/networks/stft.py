@@ -31,7 +31,7 @@ def analyse(signal: Tensor, hop: int) -> Tensor:
         - Output: `[B, 2, N, hop + 1]`, real and imaginary parts, N = ceil(T / hop) + 1
     """
     fill = -signal.shape[-1] % hop
-    hops = F.pad(signal, (hop, hop + fill)).unflatten(-1, (-1, hop))
+    hops = F.pad(signal, (hop, hop + fill)).view(len(signal), -1, hop)
     frames = torch.cat([hops[:, :-1], hops[:, 1:]], dim=-1) * _window(hop, signal)
     return torch.view_as_real(torch.fft.rfft(frames) / hop).permute(0, 3, 1, 2)
 
@@ -39,8 +39,9 @@ def analyse(signal: Tensor, hop: int) -> Tensor:
 def synthesise(spectra: Tensor, hop: int, length: int) -> Tensor:
     """The inverse of `analyse`: `[B, 2, N, hop + 1] -> [B, length]`. The squares of two windows sum to one."""
     frames = torch.fft.irfft(torch.view_as_complex(spectra.permute(0, 2, 3, 1).contiguous()) * hop, n=2 * hop)
-    first, second = (frames * _window(hop, spectra)).unflatten(-1, (2, hop)).unbind(2)
-    return (first[:, 1:] + second[:, :-1]).flatten(1)[:, :length]
+    first, second = (frames * _window(hop, spectra)).chunk(2, dim=-1)
+    signal: Tensor = (first[:, 1:] + second[:, :-1]).flatten(1)
+    return signal[:, :length]
 
 
 def _window(hop: int, like: Tensor) -> Tensor:

@@ -32,8 +32,8 @@ class WeightedSum(nn.Module):
 class CompressedSpectrum(nn.Module):
     """Squared error of compressed spectra: of magnitudes, and of real and imaginary parts.
 
-    Compression by the power 0.3 lets quiet sounds count, much as they do to the ear (Ephrat et al., "Looking to listen",
-    SIGGRAPH 2018; the mix with magnitudes: Braun and Tashev, "A consolidated view of loss functions", 2020).
+    Compression by the power 0.3 lets quiet sounds count, much as they do to the ear (Ephrat et al., "Looking to
+    listen", SIGGRAPH 2018; the mix with magnitudes: Braun and Tashev, "A consolidated view of loss functions", 2020).
 
     Args:
         complex_share: of the complex part; the rest is the magnitudes'.

@@ -16,7 +16,8 @@ from denoise.corruptions.base import Identity
 from denoise.errors import UsageError
 from denoise.evaluation.benchmark import Scores, corrupted, evaluate, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
-from denoise.restorer import Restorer, load
+from denoise.loading import load
+from denoise.restorer import Restorer
 
 
 class Unchanged(nn.Module):

@@ -1,0 +1,276 @@
+"""Scores of restored speech under one written protocol, over pairs of a noisy and a clean recording.
+
+Each restored sound is scored against the clean one at the length and rate of the file, as it would come out of a file
+of floats: nothing is clipped, rounded, scaled or shifted. Channels are restored and scored one by one, and their mean
+counts. Scores of a set are means of the scores of its pairs.
+
+- PESQ-WB: ITU-T P.862.2 (2007), after Rix et al., ICASSP 2001; 1.04 to 4.64. Taken at 16 kHz, to which other rates are
+  resampled with soxr in high quality.
+- STOI: Taal et al., IEEE TASLP 2011; up to 1. ESTOI: Jensen and Taal, IEEE/ACM TASLP 2016; up to 1. Both take what lies
+  below 5 kHz.
+- SI-SDR: Le Roux et al., ICASSP 2019, in dB. The mean of each signal is subtracted first, for the paper takes signals
+  without one.
+
+A pair of which one side is silent, or which is too short (PESQ wants a quarter of a second, STOI 0.4 s of speech), has no
+such scores: it is left out of all means, and named.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from denoise.errors import UsageError
+from denoise.media.audio import is_audio, open_audio
+from denoise.options import ATTENUATION_DB
+
+if TYPE_CHECKING:
+    from denoise.sound import SoundRestorer
+
+Waveform = NDArray[np.float32]
+"""Shape: `[C, T]`, full scale at 1"""
+
+_PESQ_HZ = 16_000
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How close a recording is to the clean one; of all four, more is better."""
+
+    pesq: float
+    """Wide-band, 1.04 to 4.64"""
+    stoi: float
+    estoi: float
+    si_sdr_db: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Means over some of the pairs."""
+
+    snr_db: float | None
+    """Signal-to-noise ratio that these pairs share; None for all pairs"""
+    pairs: int
+    noisy: Quality
+    restored: Quality
+
+
+@dataclass(frozen=True)
+class SpeechScores:
+    """What a restorer made of pairs of recordings."""
+
+    mean: Group
+    groups: list[Group]
+    """By signal-to-noise ratio, where `pairs.csv` tells it"""
+    left_out: list[str]
+    """Pairs that cannot be scored, because one side is silent or too short"""
+    attenuation_db: float
+    sound_s: float
+    real_time_factor: float
+    """Seconds of work for a second of sound, the scoring not counted"""
+    threads: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.mean.pairs} pairs, {self.sound_s:.0f} s of sound; noisy -> restored, "
+            f"at most {self.attenuation_db:g} dB taken away",
+            "SNR dB  pairs   PESQ-WB          STOI             ESTOI            SI-SDR dB",
+            *(_line(group) for group in (*self.groups, self.mean)),
+            f"real-time factor: {self.real_time_factor:.4f} on {self.threads} thread{'s' * (self.threads > 1)}",
+        ]
+        if self.left_out:
+            names = ", ".join(self.left_out[:5]) + (", ..." if len(self.left_out) > 5 else "")
+            lines.append(f"left out as silent or too short: {len(self.left_out)} ({names})")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two files of the same speech."""
+
+    noisy: Path
+    clean: Path
+    snr_db: float | None = None
+
+    def read(self) -> tuple[Waveform, Waveform, int]:
+        """Noisy sound, clean sound `[C, T]` each, and their rate; raises UsageError when they are not alike."""
+        with open_audio(self.noisy) as noisy, open_audio(self.clean) as clean:
+            facts = [(file.rate_hz, file.channels, file.length) for file in (noisy, clean)]
+            for what, one, other in zip(("Hz", "channels", "samples"), *facts, strict=True):
+                if one != other:
+                    raise UsageError(
+                        f"{self.noisy} has {one} {what} and {self.clean} has {other}; "
+                        "the two sides of a pair are alike, sample by sample."
+                    )
+            return noisy.read(0, noisy.length), clean.read(0, clean.length), noisy.rate_hz
+
+
+def evaluate_pairs(
+    restorer: SoundRestorer,
+    folder: Path,
+    attenuation_db: float = ATTENUATION_DB,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> SpeechScores:
+    """Score a restorer on pairs of recordings.
+
+    Args:
+        restorer: what restores, see `denoise.load`.
+        folder: where the pairs are, see `pairs_in`.
+        attenuation_db: see `SoundRestorer`.
+        progress: called after each pair with its number, how many there are, and its name.
+
+    Raises:
+        UsageError: there are no pairs, two sides are not alike, none can be scored, or a package is missing.
+    """
+    check_packages()
+    pairs = pairs_in(folder)
+    scores: list[tuple[float | None, Quality, Quality]] = []
+    left_out: list[str] = []
+    seconds = sound_s = 0.0
+    for number, pair in enumerate(pairs):
+        noisy, clean, rate_hz = pair.read()
+        began = time.perf_counter()
+        restored = restorer(noisy, rate_hz, attenuation_db=attenuation_db)
+        seconds += time.perf_counter() - began
+        sound_s += noisy.shape[1] / rate_hz
+        before = quality(noisy, clean, rate_hz)
+        after = quality(restored, clean, rate_hz) if before is not None else None
+        if before is None or after is None:
+            left_out.append(pair.noisy.name)
+        else:
+            scores.append((pair.snr_db, before, after))
+        if progress is not None:
+            progress(number + 1, len(pairs), pair.noisy.name)
+    if not scores:
+        raise UsageError(f"All pairs in {folder} are silent or too short for PESQ and STOI; use others.")
+    levels = sorted({level for level, _, _ in scores if level is not None})
+    return SpeechScores(
+        mean=_group(None, scores),
+        groups=[_group(level, [score for score in scores if score[0] == level]) for level in levels],
+        left_out=left_out,
+        attenuation_db=attenuation_db,
+        sound_s=sound_s,
+        real_time_factor=seconds / sound_s,
+        threads=torch.get_num_threads(),
+    )
+
+
+def pairs_in(folder: Path) -> list[Pair]:
+    """Pairs of recordings in a folder, in order.
+
+    They are `noisy/NAME` and `clean/NAME`, or `noisy_NAME` and `clean_NAME` side by side. A table `pairs.csv` beside them
+    may tell signal-to-noise ratios: its column `noisy` names the file, its column `snr` the dB.
+
+    Raises:
+        UsageError: there is no pair, or a noisy recording without a clean one.
+    """
+    folder = Path(folder)
+    pairs = []
+    levels = _levels(folder / "pairs.csv")
+    inside = folder / "noisy"
+    for noisy in sorted((inside if inside.is_dir() else folder).rglob("*")):
+        if not (noisy.is_file() and is_audio(noisy)):
+            continue
+        if inside.is_dir():
+            clean = folder / "clean" / noisy.relative_to(inside)
+        elif noisy.name.startswith("noisy_"):
+            clean = noisy.with_name("clean_" + noisy.name.removeprefix("noisy_"))
+        else:
+            continue
+        if not clean.is_file():
+            raise UsageError(f"{noisy} has no clean recording beside it; {clean} is missing.")
+        pairs.append(Pair(noisy, clean, levels.get(noisy.name)))
+    if not pairs:
+        raise UsageError(
+            f"There are no pairs of recordings in {folder}; give a folder with noisy/NAME and clean/NAME, "
+            "or with noisy_NAME and clean_NAME."
+        )
+    return pairs
+
+
+def check_packages() -> None:
+    """Raise UsageError when the packages that score speech are missing."""
+    try:
+        import pesq  # noqa: F401
+        import pystoi  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "Scores of speech need two more packages; run: pip install 'denoise-toolkit[speech]'."
+        ) from None
+
+
+def quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality | None:
+    """All scores of a recording; None where they do not exist. Shape: `[C, T]` twice."""
+    channels = [_channel_quality(*both, rate_hz) for both in zip(sound, clean, strict=True)]
+    found = [channel for channel in channels if channel is not None]
+    return mean_quality(found) if len(found) == len(channels) else None
+
+
+def mean_quality(scores: Sequence[Quality]) -> Quality:
+    """Means of all scores."""
+    return Quality(*(fmean(getattr(score, field.name) for score in scores) for field in fields(Quality)))
+
+
+def si_sdr_db(sound: Waveform, clean: Waveform) -> float:
+    """Scale-invariant signal-to-distortion ratio of signals without their means. Shape: `[T]` twice."""
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+    both = (torch.from_numpy(np.asarray(signal, np.float64)) for signal in (sound, clean))
+    return float(scale_invariant_signal_distortion_ratio(*both, zero_mean=True))
+
+
+def _channel_quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality | None:
+    """Shape: `[T]` twice."""
+    from librosa import resample
+    from pesq import PesqError, pesq
+    from pystoi import stoi
+
+    if not (np.ptp(sound) > 0 and np.ptp(clean) > 0):
+        return None
+    low = [
+        signal if rate_hz == _PESQ_HZ else resample(signal, orig_sr=rate_hz, target_sr=_PESQ_HZ, res_type="soxr_hq")
+        for signal in (clean, sound)
+    ]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
+            plain, extended = (float(stoi(clean, sound, rate_hz, extended=kind)) for kind in (False, True))
+        return Quality(float(pesq(_PESQ_HZ, *low, "wb")), plain, extended, si_sdr_db(sound, clean))
+    except (PesqError, RuntimeWarning):
+        return None
+
+
+def _levels(table: Path) -> dict[str, float]:
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("noisy") and row.get("snr")]
+    try:
+        return {Path(row["noisy"]).name: float(row["snr"]) for row in rows}
+    except ValueError as error:
+        raise UsageError(f"The column snr of {table} holds something else than numbers: {error}.") from None
+
+
+def _group(snr_db: float | None, scores: Sequence[tuple[float | None, Quality, Quality]]) -> Group:
+    _, noisy, restored = zip(*scores, strict=True)
+    return Group(snr_db, len(scores), mean_quality(noisy), mean_quality(restored))
+
+
+def _line(group: Group) -> str:
+    def cells(form: str, name: str) -> str:
+        before, after = (format(getattr(one, name), form) for one in (group.noisy, group.restored))
+        return f"{before} -> {after}"
+
+    level = "all" if group.snr_db is None else f"{group.snr_db:g}"
+    forms = {"pesq": "5.3f", "stoi": "5.3f", "estoi": "5.3f", "si_sdr_db": "6.2f"}
+    return "   ".join([f"{level:>6}  {group.pairs:5}", *(cells(form, name) for name, form in forms.items())])

@@ -1,0 +1,69 @@
+"""What a user can ask of a restoration, checked before any work begins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from denoise.errors import UsageError
+
+Sigma = float | Literal["auto"]
+Clip = Literal["none", "rescale"]
+
+ATTENUATION_DB = 40.0
+"""Sound is made quieter by so much at most unless asked otherwise: the rest of a room sounds natural"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are restored; what does not concern a medium is ignored.
+
+    Args:
+        sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
+        strength: 0 returns the input bit for bit, 1 what the network makes of it, between them a mix.
+        attenuation_db: sound: nothing is made quieter by more than that; infinity for no such limit.
+        clip: sound: `none` clips samples over full scale where the format cannot hold them, `rescale` turns the whole
+            file down instead.
+        start_s: sound: where the part to restore begins; what comes before stays as it is.
+        end_s: sound: where that part ends; None for the end of the recording.
+        compare: file for a picture of before, after and what was taken out.
+        residual: sound: file for what was taken out.
+    """
+
+    sigma: Sigma = "auto"
+    strength: float = 1.0
+    attenuation_db: float = ATTENUATION_DB
+    clip: Clip = "none"
+    start_s: float = 0.0
+    end_s: float | None = None
+    compare: Path | None = None
+    residual: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+        check_strength(self.strength)
+        check_attenuation(self.attenuation_db)
+        if self.clip not in ("none", "rescale"):
+            raise UsageError(f"Clip {self.clip!r} is neither 'none' nor 'rescale'.")
+        if not 0 <= self.start_s < (math.inf if self.end_s is None else self.end_s):
+            raise UsageError(f"From {self.start_s} s to {self.end_s} s is no part of a sound; start before the end.")
+
+
+def check_sigma(sigma: Sigma) -> None:
+    """Raise UsageError for a noise level out of range."""
+    if sigma != "auto" and not (isinstance(sigma, int | float) and 0 <= sigma <= 255):
+        raise UsageError(f"Sigma {sigma!r} is out of range; give 'auto' or a number from 0 to 255.")
+
+
+def check_strength(strength: float) -> None:
+    """Raise UsageError for a strength out of range."""
+    if not 0 <= strength <= 1:
+        raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
+
+
+def check_attenuation(attenuation_db: float) -> None:
+    """Raise UsageError for an attenuation out of range."""
+    if not attenuation_db >= 0:
+        raise UsageError(f"Attenuation {attenuation_db!r} is out of range; give a number of dB from 0, or inf.")

@@ -1,0 +1,198 @@
+"""One recording in, one out: read, restore and write block by block, however long it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from denoise.corruptions.base import Corruption
+from denoise.corruptions.sound import at_rate, hears
+from denoise.errors import UsageError
+from denoise.media.atomic import copy_file
+from denoise.media.audio import Recording, open_audio
+from denoise.media.audio_write import Writer
+from denoise.options import Options
+from denoise.sound import SoundRestorer, check_rate
+from denoise.sound_compare import SoundComparison
+
+_BLOCK = 2**18
+_FADE_S = 0.01
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class SoundReport:
+    """What was done to one recording."""
+
+    source: str
+    output: str
+    found: str
+    model: str
+    strength: float
+    attenuation_db: float
+    over_full_scale: str
+    """What was done about samples over full scale; empty if there were none"""
+    not_finite: int
+    """Samples that were NaN or infinite and became silence"""
+    device: str
+    dtype: str
+    sound_s: float
+    seconds: float
+
+
+def restore_sound_file(
+    restorer: SoundRestorer,
+    source: Path,
+    target: Path,
+    options: Options = Options(),
+    progress: Progress | None = None,
+) -> SoundReport:
+    """Restore one recording; rate, channels, length, coding and tags stay.
+
+    Raises:
+        UsageError, MediaError: the input cannot be read or the output not be written; see `denoise.errors`.
+    """
+    began = time.perf_counter()
+    with open_audio(source) as recording, ExitStack() as files:
+        check_rate(recording.rate_hz)
+        _check_names(source, target, options)
+        rate_hz, (first, last) = recording.rate_hz, _part(recording, options)
+        comparison = SoundComparison(rate_hz) if options.compare is not None else None
+        writer = files.enter_context(recording.writer(target, options.clip))
+        residual = files.enter_context(recording.writer(options.residual)) if options.residual else None
+        tape = _Tape(recording, first)
+        for block in _blocks(recording, 0, first):
+            _write(writer, residual, block, block)
+        for start, stop, restored in _restored(restorer, tape, last - first, rate_hz, options):
+            observed = tape.take(stop)
+            keep = _edges(start, stop, last - first, round(_FADE_S * rate_hz), first > 0, last < recording.length)
+            mixed = torch.lerp(observed, restored.cpu(), keep) if keep is not None else restored.cpu()
+            _write(writer, residual, observed.numpy(), mixed.numpy())
+            if comparison is not None:
+                comparison.add(observed, mixed)
+            if progress is not None:
+                pace = stop / rate_hz / (time.perf_counter() - began)
+                progress(stop // rate_hz, max(1, (last - first) // rate_hz), f"{source.name}, {pace:.0f} x real time")
+        for block in _blocks(recording, last, recording.length):
+            _write(writer, residual, block, block)
+    if options.strength == 0 and source.suffix.lower() == target.suffix.lower():
+        copy_file(source, target)  # not even encoded again
+    if comparison is not None and options.compare is not None:
+        comparison.write(options.compare)
+    return SoundReport(
+        source=str(source),
+        output=str(target),
+        found=recording.describe(),
+        model=restorer.card.name if restorer.card else "own",
+        strength=options.strength,
+        attenuation_db=options.attenuation_db,
+        over_full_scale=writer.report.describe(),
+        not_finite=tape.not_finite,
+        device=str(restorer.device),
+        dtype=str(restorer.dtype).removeprefix("torch."),
+        sound_s=round((last - first) / rate_hz, 3),
+        seconds=round(time.perf_counter() - began, 3),
+    )
+
+
+def _restored(
+    restorer: SoundRestorer, tape: _Tape, length: int, rate_hz: int, options: Options
+) -> Iterator[tuple[int, int, Tensor]]:
+    if options.strength == 0 or length == 0:
+        return tape.sweep(length)
+    return restorer.restore_samples(tape.read, length, rate_hz, options.strength, options.attenuation_db)
+
+
+class _Tape:
+    """What was read for the network and is still needed for the residual."""
+
+    def __init__(self, recording: Recording, first: int) -> None:
+        self.recording, self.first = recording, first
+        self.held = torch.zeros(recording.channels, 0)
+        self.taken = 0
+        self.not_finite = 0
+
+    def read(self, start: int, stop: int) -> Tensor:
+        block = torch.from_numpy(self.recording.read(self.first + start, self.first + stop))
+        broken = int((~block.isfinite()).sum())
+        if broken:
+            self.not_finite += broken
+            block = block.nan_to_num(0.0, 0.0, 0.0)
+        self.held = torch.cat([self.held, block], dim=1)
+        return block
+
+    def take(self, stop: int) -> Tensor:
+        """The samples since the last call, up to `stop`."""
+        count = stop - self.taken
+        block, self.held, self.taken = self.held[:, :count], self.held[:, count:], stop
+        return block
+
+    def sweep(self, length: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Everything as it is."""
+        for start in range(0, length, _BLOCK):
+            stop = min(start + _BLOCK, length)
+            yield start, stop, self.read(start, stop)
+
+
+def _part(recording: Recording, options: Options) -> tuple[int, int]:
+    """First sample of the part to restore, and the one after its last."""
+    start = round(options.start_s * recording.rate_hz)
+    stop = recording.length if options.end_s is None else round(options.end_s * recording.rate_hz)
+    if start >= recording.length > 0:
+        seconds = recording.length / recording.rate_hz
+        raise UsageError(f"{recording.path} has {seconds:.2f} s, so no part of it starts at {options.start_s:g} s.")
+    return min(start, recording.length), min(stop, recording.length)
+
+
+def _blocks(recording: Recording, start: int, stop: int) -> Iterator[np.ndarray]:
+    for begin in range(start, stop, _BLOCK):
+        yield recording.read(begin, min(begin + _BLOCK, stop))
+
+
+def _write(writer: Writer, residual: Writer | None, observed: np.ndarray, restored: np.ndarray) -> None:
+    writer.write(restored)
+    if residual is not None:
+        residual.write(observed - restored)
+
+
+def _edges(start: int, stop: int, length: int, fade: int, left: bool, right: bool) -> Tensor | None:
+    """How much of the restored sound counts: it fades in and out where what is next to it stays as it was."""
+    if not (left or right):
+        return None
+    position = torch.arange(start, stop, dtype=torch.float32)
+    into = (position + 1) / (fade + 1) if left else torch.ones_like(position)
+    out = (length - position) / (fade + 1) if right else torch.ones_like(position)
+    return torch.minimum(into, out).clamp(max=1)
+
+
+def _check_names(source: Path, target: Path, options: Options) -> None:
+    """Whether the output may replace the input was asked before."""
+    taken = {source.resolve(): "input", target.resolve(): "output"}
+    for what, path in {"residual": options.residual, "comparison": options.compare}.items():
+        if path is not None and path.resolve() in taken:
+            raise UsageError(f"The {what} {path} would replace the {taken[path.resolve()]}; give it another name.")
+        if path is not None:
+            taken[path.resolve()] = what
+
+
+def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:
+    """Damage a recording on purpose; all of it is held in memory, and nothing is clipped that the format can hold."""
+    if not hears(corruption):
+        raise UsageError(f"{source} is sound and {corruption} is for pictures; choose a corruption for sound.")
+    with open_audio(source) as recording:
+        recording.check_output(target)
+        if recording.length == 0:
+            raise UsageError(f"{source} holds no sound, so there is nothing to damage.")
+        clean = torch.from_numpy(recording.read(0, recording.length))[None]
+        observed = at_rate(corruption, recording.rate_hz)(clean, generator).observed[0]
+        with recording.writer(target) as writer:
+            writer.write(observed.numpy())
+    return target

@@ -1,0 +1,231 @@
+"""Scores of speech: closed forms, pairs on disk, and what cannot be scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from torch import Tensor, nn
+
+from denoise.errors import UsageError
+from denoise.evaluation.speech import Group, Quality, SpeechScores, evaluate_pairs, pairs_in, quality, si_sdr_db
+from denoise.sound import SoundRestorer
+
+RATE_HZ = 16_000
+
+
+class Factor(nn.Module):
+    """All of a spectrum by one factor."""
+
+    receptive_field = 0
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, observed: Tensor, condition: Tensor | None) -> Tensor:
+        return observed * self.factor
+
+
+def unchanged(factor: float = 1.0) -> SoundRestorer:
+    return SoundRestorer(Factor(factor), device="cpu")
+
+
+def speech(seed: int = 0, rate_hz: int = RATE_HZ, seconds: float = 2.0) -> np.ndarray:
+    """Harmonics in syllables, which is speech enough for PESQ and STOI. Shape: `[T]`."""
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    pitch = 120 + 10 * np.sin(2 * np.pi * (0.7 + 0.1 * seed) * t)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate_hz
+    voice = sum(np.sin(k * phase + k * seed) / k for k in range(1, 30))
+    return (0.1 * voice * np.sin(np.pi * 3 * t) ** 2).astype(np.float32)
+
+
+def noise(like: np.ndarray, level: float = 0.05) -> np.ndarray:
+    return (level * np.random.default_rng(1).standard_normal(like.shape)).astype(np.float32)
+
+
+def save(path: Path, sound: np.ndarray, rate_hz: int = RATE_HZ) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound.T, rate_hz, subtype="FLOAT")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pairs side by side, two of them at one level, and a file that is none of them."""
+    for seed in range(3):
+        save(tmp_path / f"clean_{seed}.wav", speech(seed))
+        save(tmp_path / f"noisy_{seed}.wav", speech(seed) + noise(speech(seed)))
+    save(tmp_path / "other.wav", speech())
+    rows = ["id,noisy,snr", "0,noisy_0.wav,5", "1,noisy_1.wav,-5", "2,noisy_2.wav,5"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, -30.0])
+@pytest.mark.parametrize("expected_db", [-12.0, 0.0, 25.0])
+def test_si_sdr_of_a_known_mixture(scale: float, expected_db: float) -> None:
+    """Orthogonal signals without mean: the ratio is that of their energies, whatever the scale."""
+    t = np.arange(RATE_HZ) / RATE_HZ
+    clean, other = np.sin(2 * np.pi * 200 * t), np.cos(2 * np.pi * 300 * t)
+    mixture = scale * (clean + 10 ** (-expected_db / 20) * other)
+    assert si_sdr_db(mixture, clean) == pytest.approx(expected_db, abs=1e-4)
+
+
+def test_si_sdr_ignores_the_mean() -> None:
+    clean = speech()
+    noisy = clean + noise(clean)
+    assert si_sdr_db(noisy + 3, clean - 2) == pytest.approx(si_sdr_db(noisy, clean), abs=1e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_equal_signals_reach_the_top_of_every_scale(rate_hz: int) -> None:
+    clean = speech(rate_hz=rate_hz)[None]
+    best = quality(clean, clean, rate_hz)
+    assert best is not None
+    assert best.pesq == pytest.approx(4.64, abs=0.01)
+    assert best.stoi == pytest.approx(1, abs=1e-6)
+    assert best.estoi == pytest.approx(1, abs=1e-6)
+    assert best.si_sdr_db > 100
+
+
+def test_more_noise_scores_less() -> None:
+    clean = speech()[None]
+    little, much = (quality(clean + noise(clean, level), clean, RATE_HZ) for level in (0.01, 0.1))
+    assert little is not None
+    assert much is not None
+    assert all(x > y for x, y in zip(dataclasses.astuple(little), dataclasses.astuple(much), strict=True))
+    assert little.si_sdr_db - much.si_sdr_db == pytest.approx(20, abs=0.5)
+
+
+def test_channels_are_scored_one_by_one() -> None:
+    clean = np.stack([speech(0), speech(1)])
+    noisy = clean + noise(clean)
+    both = quality(noisy, clean, RATE_HZ)
+    first, second = (quality(noisy[k : k + 1], clean[k : k + 1], RATE_HZ) for k in range(2))
+    assert both is not None
+    assert first is not None
+    assert second is not None
+    assert both.pesq == pytest.approx((first.pesq + second.pesq) / 2)
+    assert both.si_sdr_db == pytest.approx((first.si_sdr_db + second.si_sdr_db) / 2)
+
+
+def test_silence_and_snippets_have_no_scores() -> None:
+    clean = speech()[None]
+    assert quality(0 * clean, clean, RATE_HZ) is None
+    assert quality(clean, 0 * clean, RATE_HZ) is None
+    assert quality(clean + 0.1, 0 * clean + 0.1, RATE_HZ) is None
+    assert quality(clean[:, :3000], clean[:, :3000], RATE_HZ) is None
+    assert quality(clean[:, :4500], clean[:, :4500], RATE_HZ) is None
+    assert quality(clean[:, :0], clean[:, :0], RATE_HZ) is None
+
+
+def test_what_leaves_sound_alone_scores_as_the_noisy_side(folder: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    scores = evaluate_pairs(unchanged(), folder, progress=lambda *step: told.append(step))
+    assert told == [(1, 3, "noisy_0.wav"), (2, 3, "noisy_1.wav"), (3, 3, "noisy_2.wav")]
+    assert scores.mean.pairs == 3
+    assert [(group.snr_db, group.pairs) for group in scores.groups] == [(-5, 1), (5, 2)]
+    for group in (scores.mean, *scores.groups):
+        assert dataclasses.astuple(group.restored) == pytest.approx(dataclasses.astuple(group.noisy), abs=1e-3)
+    weighted = (scores.groups[0].noisy.stoi + 2 * scores.groups[1].noisy.stoi) / 3
+    assert scores.mean.noisy.stoi == pytest.approx(weighted)
+    assert scores.sound_s == 6
+    assert scores.real_time_factor > 0
+    assert scores.left_out == []
+
+
+def test_attenuation_reaches_the_restorer(folder: Path) -> None:
+    """What takes everything away leaves a scaled copy, or silence, which has no scores."""
+    scores = evaluate_pairs(unchanged(0.0), folder, attenuation_db=20)
+    assert scores.attenuation_db == 20
+    assert scores.mean.restored.si_sdr_db == pytest.approx(scores.mean.noisy.si_sdr_db, abs=1e-3)
+    with pytest.raises(UsageError, match="silent or too short"):
+        evaluate_pairs(unchanged(0.0), folder, attenuation_db=float("inf"))
+
+
+def test_silent_pairs_are_left_out_and_named(folder: Path) -> None:
+    without = evaluate_pairs(unchanged(), folder)
+    save(folder / "clean_silent.wav", 0 * speech())
+    save(folder / "noisy_silent.wav", noise(speech()))
+    scores = evaluate_pairs(unchanged(), folder)
+    assert scores.left_out == ["noisy_silent.wav"]
+    assert "left out as silent or too short: 1 (noisy_silent.wav)" in str(scores)
+    assert scores.mean.pairs == 3
+    assert scores.mean.noisy.si_sdr_db == without.mean.noisy.si_sdr_db
+
+
+def test_pairs_in_two_folders(tmp_path: Path) -> None:
+    for name in ("b.wav", "deep/a.wav"):
+        save(tmp_path / "noisy" / name, speech())
+        save(tmp_path / "clean" / name, speech())
+    save(tmp_path / "clean" / "alone.wav", speech())
+    (tmp_path / "noisy" / "notes.txt").write_text("no sound")
+    names = [(pair.noisy.relative_to(tmp_path).as_posix(), pair.clean.name, pair.snr_db) for pair in pairs_in(tmp_path)]
+    assert names == [("noisy/b.wav", "b.wav", None), ("noisy/deep/a.wav", "a.wav", None)]
+
+
+def test_noisy_sides_alone_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "clean_1.wav").unlink()
+    with pytest.raises(UsageError, match=r"noisy_1\.wav has no clean recording beside it"):
+        pairs_in(folder)
+
+
+def test_folders_without_pairs_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "clean_alone.wav", speech())
+    for empty in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UsageError, match="no pairs of recordings in"):
+            evaluate_pairs(unchanged(), empty)
+
+
+@pytest.mark.parametrize(
+    ("sound", "rate_hz", "message"),
+    [
+        (speech(), 8_000, "16000 Hz and .* has 8000"),
+        (speech()[:-1], RATE_HZ, "32000 samples and .* has 31999"),
+        (np.stack([speech()] * 2), RATE_HZ, "1 channels and .* has 2"),
+    ],
+)
+def test_unequal_sides_are_refused(folder: Path, sound: np.ndarray, rate_hz: int, message: str) -> None:
+    save(folder / "clean_2.wav", sound, rate_hz)
+    with pytest.raises(UsageError, match=message):
+        evaluate_pairs(unchanged(), folder)
+
+
+def test_tables_without_numbers_are_refused(folder: Path) -> None:
+    (folder / "pairs.csv").write_text("noisy,snr\nnoisy_0.wav,loud\n")
+    with pytest.raises(UsageError, match="snr of .*pairs.csv holds something else than numbers"):
+        pairs_in(folder)
+
+
+def test_tables_without_levels_make_no_groups(folder: Path) -> None:
+    (folder / "pairs.csv").write_text("noisy,kind\nnoisy_0.wav,rain\n")
+    assert {pair.snr_db for pair in pairs_in(folder)} == {None}
+
+
+def test_missing_packages_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pystoi", None)
+    with pytest.raises(UsageError, match=r"pip install 'denoise-toolkit\[speech\]'"):
+        evaluate_pairs(unchanged(), folder)
+
+
+def test_scores_print_and_become_json() -> None:
+    noisy, restored = Quality(1.342, 0.815, 0.678, 3.6), Quality(2.1, 0.9, 0.8, 12.25)
+    groups = [Group(-5.0, 2, noisy, restored)]
+    scores = SpeechScores(Group(None, 3, noisy, restored), groups, ["x.wav"], 40.0, 289.4, 0.0153, 2)
+    columns = "1.342 -> 2.100   0.815 -> 0.900   0.678 -> 0.800     3.60 ->  12.25"
+    assert str(scores).splitlines() == [
+        "3 pairs, 289 s of sound; noisy -> restored, at most 40 dB taken away",
+        "SNR dB  pairs   PESQ-WB          STOI             ESTOI            SI-SDR dB",
+        f"    -5      2   {columns}",
+        f"   all      3   {columns}",
+        "real-time factor: 0.0153 on 2 threads",
+        "left out as silent or too short: 1 (x.wav)",
+    ]
+    written = json.loads(json.dumps(dataclasses.asdict(scores)))
+    assert written["mean"]["restored"]["pesq"] == 2.1
+    assert written["groups"][0]["snr_db"] == -5
