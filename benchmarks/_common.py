@@ -1,10 +1,13 @@
-"""What the benchmark scripts share: options, a large photo, timing, tables."""
+"""What the benchmark scripts share: options, a large photo, made-up sound, timing, tables."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,11 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from denoise import pretrained
+from denoise.errors import UsageError
+from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
+from denoise.sound import SoundRestorer
+
+UNTRAINED = "untrained"
 
 
 def parser(description: str | None, model: str = "photo") -> argparse.ArgumentParser:
@@ -66,17 +75,17 @@ def machine() -> dict[str, Any]:
     }
 
 
-def best_seconds(work: Callable[[], Any], repeats: int) -> float:
+def best_seconds(work: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """The shortest of several runs, after one that does not count."""
     work()
-    return min(seconds(work) for _ in range(repeats))
+    return min(seconds(work, clock) for _ in range(repeats))
 
 
-def seconds(work: Callable[[], Any]) -> float:
+def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
     """The time one run takes."""
-    began = time.perf_counter()
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def large_photo(megapixels: float, picture: Path | None = None, noise: float = 8.0) -> Image.Image:
@@ -100,6 +109,30 @@ def write_large_photo(path: Path, megapixels: float, picture: Path | None = None
     large_photo(megapixels, picture).save(path, quality=92)
 
 
+def load_sound(model: str, dtype: str = "auto", device: str = "auto") -> SoundRestorer:
+    """Weights for sound; `untrained` ones are drawn, which cost as much time and memory as others."""
+    if model != UNTRAINED:
+        weights = pretrained.load(model)
+        if weights.card.medium != "sound":
+            raise UsageError(f"The weights {model} are not for sound; name others, or {UNTRAINED}.")
+        return SoundRestorer(weights.network, weights.card, device, dtype)
+    network, generator = SpectralUNet(), torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=generator)
+    return SoundRestorer(network, None, device, dtype)
+
+
+def made_up_sound(seconds: float, rate_hz: int, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:
+    """Harmonics of 120 Hz in three syllables a second, in noise 10 dB below them. Shape: `[C, T]`."""
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    voice = np.zeros_like(t)
+    for k in range(1, 30):
+        voice += np.sin(2 * np.pi * 120 * k * t + k * k) / k
+    voice *= 0.1 * np.sin(np.pi * 3 * t) ** 2
+    drawn = np.random.default_rng(seed).standard_normal((channels, len(t)), np.float32)
+    return (voice + drawn * 10 ** (-10 / 20) * voice.std()).astype(np.float32)
+
+
 def matrix_gflops(device: torch.device, dtype: torch.dtype, repeats: int, side: int = 4096) -> float:
     """What a large matrix product reaches: the ceiling for convolutions."""
     matrix = torch.ones(side, side, device=device, dtype=dtype)
@@ -115,6 +148,17 @@ def finish(device: torch.device) -> None:
     """Wait for a GPU, which works on while the clock is read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def in_new_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of a script in a process of its own, so that its peak memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @torch.inference_mode()

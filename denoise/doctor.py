@@ -10,8 +10,8 @@ from importlib import import_module, metadata
 from denoise import __version__, pretrained
 from denoise.errors import DenoiseError
 
-_PARTS = ("torch", "torchaudio", "lightning", "pillow", "librosa", "safetensors")
-_EXTRAS = {"tifffile": "formats", "imagecodecs": "formats", "tensorboard": "tensorboard"}
+_PARTS = ("torch", "torchaudio", "lightning", "pillow", "librosa", "soundfile", "safetensors")
+_EXTRAS = {"tifffile": "formats", "imagecodecs": "formats", "av": "formats", "tensorboard": "tensorboard"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def examine() -> list[Finding]:
     findings.append(_match())
     findings += [_extra(name, extra) for name, extra in _EXTRAS.items()]
     findings += _devices()
-    findings.append(_codecs())
+    findings += [_codecs(), _sound_codecs()]
     findings += _weights()
     return findings
 
@@ -87,6 +87,18 @@ def _codecs() -> Finding:
     missing = [title for title in codecs.values() if title not in have]
     text = ", ".join(have) + (f"; missing: {', '.join(missing)}" if missing else "")
     return Finding("codecs", text, ok={"JPEG", "PNG"} <= set(have))
+
+
+def _sound_codecs() -> Finding:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        return Finding("sound codecs", f"soundfile does not load: {error}", ok=False)
+    formats = soundfile.available_formats()
+    have = [name for name in ("WAV", "FLAC", "OGG", "MP3", "AIFF") if name in formats]
+    return Finding(
+        "sound codecs", f"{', '.join(have)} (libsndfile {soundfile.__libsndfile_version__})", ok="WAV" in have
+    )
 
 
 def _weights() -> list[Finding]:

@@ -49,7 +49,7 @@ def test_restore_a_folder_names_failures_and_exits_1(
     out = tmp_path / "clean"
     assert run(monkeypatch, "restore", tmp_path, "-o", out, "--model", tiny_weights) == 1
     said = capsys.readouterr().err
-    assert "broken.jpg" in said and "1 of 2 pictures" in said
+    assert "broken.jpg" in said and "1 of 2 files" in said
     assert (out / noisy_png.name).is_file()
 
 

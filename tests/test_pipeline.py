@@ -12,6 +12,8 @@ from PIL import Image
 import denoise
 from denoise import pipeline
 from denoise.errors import MediaError, UsageError
+from denoise.loading import Restorers
+from denoise.options import Options
 from tests.conftest import photo
 
 
@@ -54,7 +56,7 @@ def test_rows_written_in_place_are_not_read_again(tiny_weights: Path, tmp_path: 
     Image.fromarray(photo(300, 40)).save(path)
     restorer = denoise.load(tiny_weights, device="cpu", dtype="float32")
     restorer.windows = pipeline_windows(restorer, 64)
-    report = pipeline.restore_file(restorer, path, tmp_path / "out.png", sigma=20)
+    report = pipeline.restore_picture_file(restorer, path, tmp_path / "out.png", Options(sigma=20))
     assert report.sigma == [20.0]
     expected = restorer(np.asarray(Image.open(path)), sigma=20)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
@@ -119,11 +121,11 @@ def test_folders_keep_their_tree_and_resume(tiny_weights: Path, tmp_path: Path) 
         path = shoot / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("text") if path.suffix == ".txt" else Image.fromarray(photo(16, 16)).save(path)
-    restorer = denoise.load(tiny_weights, device="cpu", dtype="float32")
+    restorers = Restorers(tiny_weights, device="cpu", dtype="float32")
 
     def run(**options: Any) -> list[str]:
         jobs = pipeline.jobs([shoot], clean)
-        return [Path(done.source).name for done in pipeline.restore_many(restorer, jobs, 10.0, **options)]
+        return [Path(done.source).name for done in pipeline.restore_many(restorers, jobs, Options(sigma=10), **options)]
 
     assert run() == ["a.png", "b.jpg"]
     assert (clean / "day 1" / "b.jpg").is_file()

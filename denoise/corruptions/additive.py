@@ -93,7 +93,7 @@ class Noise(Additive):
         if self.rate_hz not in self._read:
             from denoise.corruptions.recordings import Recordings
 
-            self._read[self.rate_hz] = Recordings.read(self.folder, [self.rate_hz])[0]
+            self._read[self.rate_hz] = Recordings.read(self.folder, rates_hz=[self.rate_hz])[0]
         return self._read[self.rate_hz]
 
     def _equalise(self, parts: Tensor, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ class Recordings:
     An excerpt may run from one recording into the next: a change of scene, with a fade of 5 ms on both sides.
 
     Args:
-        tracks: rate in Hz -> `[N]` int16, peaks of the recordings at half of full scale.
+        tracks: rate in Hz -> `[N]` int16, peaks of the recordings at half of full scale; `[N, K]` for K in step.
     """
 
     def __init__(self, tracks: dict[int, Tensor]) -> None:
@@ -30,9 +30,14 @@ class Recordings:
 
     @classmethod
     def read(
-        cls, folder: str | os.PathLike[str], rates_hz: Sequence[int] = (16_000, 48_000), seed: int = 0
+        cls,
+        *folders: str | os.PathLike[str],
+        rates_hz: Sequence[int] = (16_000, 48_000),
+        seed: int = 0,
     ) -> tuple[Recordings, dict[Path, str]]:
         """Decode all sound below a folder, as mono, at every rate that does not exceed its own by more than a tenth.
+
+        With several folders, files of the same name below each belong together and stay in step.
 
         Returns:
             The recordings, in random order, and why files were left out.
@@ -40,31 +45,25 @@ class Recordings:
         Raises:
             UsageError: there is no usable sound.
         """
-        import librosa
-        import soundfile
-
-        root = Path(folder)
+        root = Path(folders[0])
         paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
         np.random.default_rng(seed).shuffle(paths)
         pieces: dict[int, list[np.ndarray]] = {rate_hz: [] for rate_hz in rates_hz}
         refused: dict[Path, str] = {}
         for path in paths:
             try:
-                sound, own_hz = soundfile.read(path, dtype="float32", always_2d=True)
-            except (soundfile.LibsndfileError, OSError) as error:
+                sound, own_hz = _decode([Path(folder) / path.relative_to(root) for folder in folders])
+            except ValueError as error:
                 refused[path] = str(error)
-                continue
-            mono = sound.mean(1)
-            if not (len(mono) and np.isfinite(mono).all() and mono.any()):
-                refused[path] = "empty, silent or not finite"
                 continue
             for rate_hz in rates_hz:
                 if rate_hz <= 1.1 * own_hz:
-                    at_rate = librosa.resample(mono, orig_sr=own_hz, target_sr=rate_hz, res_type="soxr_hq")
-                    pieces[rate_hz].append(_as_piece(at_rate, rate_hz))
+                    pieces[rate_hz].append(_as_piece(sound, own_hz, rate_hz))
         tracks = {rate: torch.from_numpy(np.concatenate(sounds)) for rate, sounds in pieces.items() if sounds}
         if not tracks:
-            raise UsageError(f"There is no usable sound below {root}; give a folder with WAV, FLAC, OGG or MP3 files.")
+            named = [f"{path.name}: {reason}" for path, reason in list(refused.items())[:3]]
+            why = f" ({'; '.join(named)})" if named else ""
+            raise UsageError(f"There is no usable sound below {root}{why}; give a folder with WAV, FLAC, OGG or MP3.")
         return cls(tracks), refused
 
     @property
@@ -83,19 +82,42 @@ class Recordings:
         return Recordings(head), Recordings({rate: track[cuts[rate] :] for rate, track in self.tracks.items()})
 
     def draw(self, count: int, length: int, rate_hz: int, generator: torch.Generator) -> Tensor:
-        """Random excerpts: `[count, length]` float32, -1..1. A track shorter than that is repeated."""
+        """Random excerpts: `[count, length]` float32, -1..1, or `[count, length, K]`. A short track is repeated."""
         if rate_hz not in self.tracks:
             raise UsageError(f"There are no recordings at {rate_hz} Hz; there are some at {self.rates_hz}.")
         track = self.tracks[rate_hz]
         if len(track) < length:
-            track = track.repeat(-(-length // len(track)))
+            track = torch.cat([track] * -(-length // len(track)))
         starts = torch.randint(len(track) - length + 1, (count,), generator=generator).tolist()
         return torch.stack([track[start : start + length] for start in starts]).float() / 32768
 
 
-def _as_piece(mono: np.ndarray, rate_hz: int) -> np.ndarray:
-    mono = mono * (0.5 / np.abs(mono).max())
-    ramp = np.linspace(0, 1, min(int(_FADE_S * rate_hz), len(mono)), dtype=np.float32)
-    mono[: len(ramp)] *= ramp
-    mono[len(mono) - len(ramp) :] *= ramp[::-1]
-    return (mono * 32767).round().astype(np.int16)
+def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:
+    """Files that belong together, mixed down: `[T]`, or of several `[T, files]`, and their rate; raises ValueError."""
+    import soundfile
+
+    sounds, rates = [], set()
+    for path in paths:
+        try:
+            sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise ValueError(str(error)) from error
+        sounds.append(sound.mean(1))
+        rates.add((rate_hz, len(sound)))
+    if len(rates) > 1:
+        raise ValueError("its partner has another rate or length")
+    whole = np.stack(sounds, axis=-1) if len(sounds) > 1 else sounds[0]
+    if not (whole.any() and np.isfinite(whole).all()):
+        raise ValueError("empty, silent or not finite")
+    return whole, rate_hz
+
+
+def _as_piece(sound: np.ndarray, own_hz: int, rate_hz: int) -> np.ndarray:
+    import librosa
+
+    at_rate = librosa.resample(sound, orig_sr=own_hz, target_sr=rate_hz, res_type="soxr_hq", axis=0)
+    at_rate = at_rate * (0.5 / np.abs(at_rate).max())
+    ramp = np.linspace(0, 1, min(round(_FADE_S * rate_hz), len(at_rate)), dtype=np.float32)
+    at_rate[: len(ramp)] *= ramp if at_rate.ndim == 1 else ramp[:, None]
+    at_rate[len(at_rate) - len(ramp) :] *= (ramp if at_rate.ndim == 1 else ramp[:, None])[::-1]
+    return (at_rate * 32767).round().astype(np.int16)

@@ -11,8 +11,8 @@ counts. Scores of a set are means of the scores of its pairs.
 - SI-SDR: Le Roux et al., ICASSP 2019, in dB. The mean of each signal is subtracted first, for the paper takes signals
   without one.
 
-A pair of which one side is silent, or which is too short (PESQ wants a quarter of a second, STOI 0.4 s of speech), has no
-such scores: it is left out of all means, and named.
+A pair of which one side is silent, or which is too short (PESQ wants a quarter of a second, STOI 0.4 s of speech), has
+no such scores: it is left out of all means, and named.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ def evaluate_pairs(
 def pairs_in(folder: Path) -> list[Pair]:
     """Pairs of recordings in a folder, in order.
 
-    They are `noisy/NAME` and `clean/NAME`, or `noisy_NAME` and `clean_NAME` side by side. A table `pairs.csv` beside them
-    may tell signal-to-noise ratios: its column `noisy` names the file, its column `snr` the dB.
+    They are `noisy/NAME` and `clean/NAME`, or `noisy_NAME` and `clean_NAME` side by side. A table `pairs.csv` in the
+    folder may tell signal-to-noise ratios: its column `noisy` names the file, its column `snr` the dB.
 
     Raises:
         UsageError: there is no pair, or a noisy recording without a clean one.
@@ -235,7 +235,7 @@ def _channel_quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality 
     from pesq import PesqError, pesq
     from pystoi import stoi
 
-    if not (np.ptp(sound) > 0 and np.ptp(clean) > 0):
+    if clean.size == 0 or not (np.ptp(sound) > 0 and np.ptp(clean) > 0):
         return None
     low = [
         signal if rate_hz == _PESQ_HZ else resample(signal, orig_sr=rate_hz, target_sr=_PESQ_HZ, res_type="soxr_hq")

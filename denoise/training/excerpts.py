@@ -20,8 +20,9 @@ class SoundExcerpts(L.LightningDataModule):
     """Random excerpts of clean sound, with noise to mix in if there is some; decoded once and kept in memory.
 
     Args:
-        root: folder with clean sound in `speech/` and noise in `noise/` (both searched recursively); without a
-            `speech/` all of it is clean sound, and noise is for the corruption to make.
+        root: folder with clean sound in `speech/` and noise in `noise/`; or with pairs of files of one name in
+            `noisy/` and `clean/`, which no corruption touches; or of clean sound alone, and noise is for the corruption
+            to make. All are searched recursively.
         excerpt_s: length of an excerpt.
         batch_size: excerpts a step (per process).
         full_band_share: share of the batches at 48 kHz, if there is sound at that rate; the others have 16 kHz.
@@ -57,20 +58,23 @@ class SoundExcerpts(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
         """Decode everything; raises UsageError when there is no usable sound."""
-        divided = (self.root / "speech").is_dir()
-        self.speech, self.held_speech = self._read(self.root / "speech" if divided else self.root)
-        if divided and (self.root / "noise").is_dir():
-            self.noise, self.held_noise = self._read(self.root / "noise")
+        speech, noise, noisy, clean = (self.root / name for name in ("speech", "noise", "noisy", "clean"))
+        if noisy.is_dir() and clean.is_dir():
+            self.speech, self.held_speech = self._read(noisy, clean)
+            return
+        self.speech, self.held_speech = self._read(speech if speech.is_dir() else self.root)
+        if speech.is_dir() and noise.is_dir():
+            self.noise, self.held_noise = self._read(noise)
         else:
-            rank_zero_info(f"No noise in {self.root / 'noise'}: the corruption makes its own")
+            rank_zero_info(f"There is no {speech} beside {noise}: the corruption makes its own noise")
 
-    def _read(self, folder: Path) -> tuple[Recordings, Recordings]:
-        recordings, refused = Recordings.read(folder, self.rates_hz, self.seed)
+    def _read(self, *folders: Path) -> tuple[Recordings, Recordings]:
+        recordings, refused = Recordings.read(*folders, rates_hz=self.rates_hz, seed=self.seed)
         if refused:
             named = [f"{path.relative_to(self.root)} ({reason})" for path, reason in list(refused.items())[:10]]
-            rank_zero_warn(f"{len(refused)} files below {folder} are left out: {', '.join(named)}")
-        amounts = [f"{recordings.minutes(rate):.0f} minutes at {rate} Hz" for rate in recordings.rates_hz]
-        rank_zero_info(f"{folder.name}: {', '.join(amounts)}")
+            rank_zero_warn(f"{len(refused)} files below {self.root} are left out: {', '.join(named)}")
+        amounts = [f"{recordings.minutes(rate):.3g} minutes at {rate} Hz" for rate in recordings.rates_hz]
+        rank_zero_info(f"{' and '.join(folder.name for folder in folders)}: {', '.join(amounts)}")
         return recordings.split(self.validation_share)
 
     def train_dataloader(self) -> DataLoader[Sounds]:
@@ -102,5 +106,7 @@ class _Batches(IterableDataset[Sounds]):
         full_band = float(torch.rand((), generator=generator)) < self.data.full_band_share
         rates = [rate for rate in self.speech.rates_hz if (rate > 16_000) == full_band] or self.speech.rates_hz
         length = round(self.data.excerpt_s * rates[0])
-        clean = self.speech.draw(self.data.batch_size, length, rates[0], generator)
-        return Sounds(clean[:, None], rates[0])
+        drawn = self.speech.draw(self.data.batch_size, length, rates[0], generator)
+        if drawn.ndim == 3:  # in step: noisy, clean
+            return Sounds(drawn[:, None, :, 1], rates[0], drawn[:, None, :, 0])
+        return Sounds(drawn[:, None], rates[0])

@@ -1,15 +1,19 @@
-"""Scores of speech: closed forms, pairs on disk, and what cannot be scored."""
+"""Scores of speech: closed forms, pairs on disk, what cannot be scored; and the scripts in benchmarks/ for sound."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from torch import Tensor, nn
 
 from denoise.errors import UsageError
@@ -28,7 +32,7 @@ class Factor(nn.Module):
         super().__init__()
         self.factor = factor
 
-    def forward(self, observed: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(self, observed: Tensor, condition: Tensor | None) -> Tensor:  # noqa: ARG002
         return observed * self.factor
 
 
@@ -198,7 +202,7 @@ def test_unequal_sides_are_refused(folder: Path, sound: np.ndarray, rate_hz: int
 
 def test_tables_without_numbers_are_refused(folder: Path) -> None:
     (folder / "pairs.csv").write_text("noisy,snr\nnoisy_0.wav,loud\n")
-    with pytest.raises(UsageError, match="snr of .*pairs.csv holds something else than numbers"):
+    with pytest.raises(UsageError, match=r"snr of .*pairs\.csv holds something else than numbers"):
         pairs_in(folder)
 
 
@@ -229,3 +233,95 @@ def test_scores_print_and_become_json() -> None:
     written = json.loads(json.dumps(dataclasses.asdict(scores)))
     assert written["mean"]["restored"]["pesq"] == 2.1
     assert written["groups"][0]["snr_db"] == -5
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return importlib.import_module
+
+
+RNNOISE = """
+import numpy as np
+FRAME_SIZE = 480
+def create():
+    return [np.zeros(480, np.int16), np.zeros(480, np.int16)]
+def destroy(state):
+    state.clear()
+def process_mono_frame(state, frame):
+    state.append(frame)
+    return state.pop(0), 0.0
+"""
+
+
+def test_speech_script(
+    script: Callable[[str], ModuleType],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With an RNNoise that does nothing but to be late, as the true one is."""
+    source = tmp_path / "peers" / "pyrnnoise" / "rnnoise.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(RNNOISE)
+    save(folder / "clean_silent.wav", 0 * speech())
+    save(folder / "noisy_silent.wav", noise(speech()))
+    module, numbers = script("speech"), tmp_path / "numbers.json"
+    monkeypatch.setattr(module, "PEERS", {"stub": lambda sound, _: sound})
+    threads = torch.get_num_threads()
+    try:
+        options = ("--model", "untrained", "--data", folder, "--peers", source.parents[1], "--json", numbers)
+        module.main([str(option) for option in options])
+    finally:
+        torch.set_num_threads(threads)
+    shown = capsys.readouterr().out
+    assert "3 pairs, 8 s" in shown
+    assert "has no scores there: 1" in shown
+    assert "| method | -5 dB | 5 dB |" in shown
+    assert "quoted" not in shown
+    rows = {row["method"]: row for row in json.loads(numbers.read_text())["rows"]}
+    noisy, ours, stub, rnnoise = rows.values()
+    assert {**stub, "method": "noisy", "real-time factor": None} == noisy
+    assert ours["SI-SDR dB"] != noisy["SI-SDR dB"]
+    assert rnnoise["method"].startswith("RNNoise")
+    assert rnnoise["SI-SDR dB"] == pytest.approx(noisy["SI-SDR dB"], abs=0.05)
+    assert rnnoise["PESQ-WB"] == pytest.approx(noisy["PESQ-WB"], abs=0.02)
+
+
+def test_rnnoise_must_be_where_it_is_said_to_be(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no pyrnnoise"):
+        script("speech").rnnoise(tmp_path)
+
+
+def test_seams_script(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.json"
+    options = ["--model", "untrained", "--rate-hz", "8000", "--seconds", "5", "--blocks-s", "1", "--json", str(numbers)]
+    script("sound_seams").main(options)
+    rows = json.loads(numbers.read_text())["rows"]
+    assert len(rows) == 4
+    assert all(row["met"] for row in rows)
+
+
+def test_speed_script(script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, numbers = script("speech_speed"), tmp_path / "numbers.json"
+    monkeypatch.setattr(module, "_noisereduce", lambda *_: np.linalg.norm(np.ones((600, 600)), 2))
+    options = ["--model", "untrained", "--rate-hz", "8000", "--seconds", "0.5", "--repeats", "1"]
+    threads = torch.get_num_threads()
+    try:
+        module.main([*options, "--json", str(numbers)])
+    finally:
+        torch.set_num_threads(threads)
+    rows = json.loads(numbers.read_text())["rows"]
+    assert [row["what"] for row in rows][:2] == ["ours, array to array", "ours, file to file"]
+    assert all(row["real-time factor"] > 0 for row in rows)
+
+
+def test_memory_script_restores_what_it_writes(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    module, recording = script("sound_memory"), tmp_path / "recording.wav"
+    module.write_noise(recording, 1.5 / 60)
+    assert soundfile.info(recording).frames == 72_000
+    peak, seconds = module.restore(recording, "untrained", "float32")
+    assert peak > 1e7
+    assert seconds > 0
+    assert soundfile.info(tmp_path / "restored.wav").frames == 72_000
