@@ -118,7 +118,9 @@ def load_sound(model: str, dtype: str = "auto", device: str = "auto") -> SoundRe
         return SoundRestorer(weights.network, weights.card, device, dtype)
     network, generator = SpectralUNet(), torch.Generator().manual_seed(0)
     for parameter in network.parameters():
-        nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=generator)
+        nn.init.normal_(
+            parameter, std=0.1 if parameter.ndim == 1 else parameter[0].numel() ** -0.5, generator=generator
+        )
     return SoundRestorer(network, None, device, dtype)
 
 
@@ -130,7 +132,7 @@ def made_up_sound(seconds: float, rate_hz: int, channels: int = 1, seed: int = 0
         voice += np.sin(2 * np.pi * 120 * k * t + k * k) / k
     voice *= 0.1 * np.sin(np.pi * 3 * t) ** 2
     drawn = np.random.default_rng(seed).standard_normal((channels, len(t)), np.float32)
-    return (voice + drawn * 10 ** (-10 / 20) * voice.std()).astype(np.float32)
+    return np.asarray(voice + drawn * 10 ** (-10 / 20) * voice.std(), np.float32)
 
 
 def matrix_gflops(device: torch.device, dtype: torch.dtype, repeats: int, side: int = 4096) -> float:

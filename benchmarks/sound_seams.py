@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     default = restorer.windows(rate_hz)
     whole = _in_windows(restorer, sound, rate_hz, 2 * sound.shape[1] + default.smallest)
-    sizes, blocks_s = sorted({default.smallest, 2 * default.smallest, default.size}), chosen.blocks_s
+    sizes, blocks_s = sorted({3 * default.context, 6 * default.context, default.size}), chosen.blocks_s
     windowed = {f"windows of {n / rate_hz:.2f} s": _in_windows(restorer, sound, rate_hz, n) for n in sizes}
     streamed = {f"streamed, blocks of {s:g} s": _streamed(restorer, sound, rate_hz, s) for s in blocks_s}
     rows = [_row(what, restored, whole) for what, restored in {**windowed, **streamed}.items()]

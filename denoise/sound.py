@@ -55,7 +55,7 @@ class SoundRestorer:
         check_strength(strength)
         check_attenuation(attenuation_db)
         check_rate(rate_hz)
-        signal = _to_tensor(waveform)
+        signal = as_tensor(waveform).float()
         if strength == 0 or signal.shape[-1] == 0:
             return waveform
         channels = signal.reshape(-1, signal.shape[-1])
@@ -115,17 +115,21 @@ def check_rate(rate_hz: int) -> None:
         raise UsageError(f"A rate of {rate_hz} Hz is out of range; sound needs {LOWEST_HZ} to {HIGHEST_HZ} Hz.")
 
 
-def _to_tensor(waveform: Any) -> Tensor:
-    signal = torch.from_numpy(waveform) if isinstance(waveform, np.ndarray) else waveform
-    if not isinstance(signal, Tensor):
+def as_tensor(waveform: Any) -> Tensor:
+    """A waveform, `[T]` or `[C, T]`, as a tensor of floats; raises UsageError for what is none."""
+    if not isinstance(waveform, Tensor | np.ndarray):
         raise UsageError(f"Sound is a torch tensor or a NumPy array, not {type(waveform).__name__}.")
-    if not signal.is_floating_point():
-        raise UsageError(f"Samples of {signal.dtype} have no scale; give floats with full scale at 1.")
-    if signal.ndim not in (1, 2):
-        raise UsageError(f"Sound of shape {tuple(signal.shape)} is neither [T] nor [C, T].")
-    if not signal.isfinite().all():
+    if not (waveform.dtype.kind == "f" if isinstance(waveform, np.ndarray) else waveform.is_floating_point()):
+        raise UsageError(f"Samples of {waveform.dtype} have no scale; give floats with full scale at 1.")
+    if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) == 0):
+        raise UsageError(f"Sound of shape {tuple(waveform.shape)} is neither [T] nor [C, T] with a channel.")
+    if isinstance(waveform, np.ndarray):
+        # PyTorch takes no array that is reversed, read-only or of another byte order or over 64 bits.
+        dtype = np.float64 if waveform.dtype.itemsize > 8 else waveform.dtype.newbyteorder("=")
+        waveform = torch.from_numpy(np.require(waveform, dtype, ["C", "W"]))
+    if not waveform.float().isfinite().all():
         raise UsageError("The sound holds NaN or infinity; replace those samples first.")
-    return signal.float()
+    return waveform.detach()
 
 
 def _from_tensor(restored: Tensor, like: Any) -> Any:

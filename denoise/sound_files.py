@@ -66,25 +66,28 @@ def restore_sound_file(
         _check_names(source, target, options)
         rate_hz, (first, last) = recording.rate_hz, _part(recording, options)
         comparison = SoundComparison(rate_hz) if options.compare is not None else None
-        writer = files.enter_context(recording.writer(target, options.clip))
+        recording.check_output(target)
+        copied = options.strength == 0 and source.suffix.lower() == target.suffix.lower()  # not even encoded again
+        writer = None if copied else files.enter_context(recording.writer(target, options.clip))
         residual = files.enter_context(recording.writer(options.residual)) if options.residual else None
         tape = _Tape(recording, first)
-        for block in _blocks(recording, 0, first):
-            _write(writer, residual, block, block)
+        _keep(recording, 0, first, writer, residual)
         for start, stop, restored in _restored(restorer, tape, last - first, rate_hz, options):
             observed = tape.take(stop)
             keep = _edges(start, stop, last - first, round(_FADE_S * rate_hz), first > 0, last < recording.length)
             mixed = torch.lerp(observed, restored.cpu(), keep) if keep is not None else restored.cpu()
-            _write(writer, residual, observed.numpy(), mixed.numpy())
+            if writer is not None:
+                writer.write(mixed.numpy())
+            if residual is not None:
+                residual.write((observed - mixed).numpy())
             if comparison is not None:
                 comparison.add(observed, mixed)
             if progress is not None:
                 pace = stop / rate_hz / (time.perf_counter() - began)
                 progress(stop // rate_hz, max(1, (last - first) // rate_hz), f"{source.name}, {pace:.0f} x real time")
-        for block in _blocks(recording, last, recording.length):
-            _write(writer, residual, block, block)
-    if options.strength == 0 and source.suffix.lower() == target.suffix.lower():
-        copy_file(source, target)  # not even encoded again
+        _keep(recording, last, recording.length, writer, residual)
+    if copied:
+        copy_file(source, target)
     if comparison is not None and options.compare is not None:
         comparison.write(options.compare)
     return SoundReport(
@@ -94,8 +97,8 @@ def restore_sound_file(
         model=restorer.card.name if restorer.card else "own",
         strength=options.strength,
         attenuation_db=options.attenuation_db,
-        over_full_scale=writer.report.describe(),
-        not_finite=tape.not_finite,
+        over_full_scale="" if writer is None else writer.report.describe(),
+        not_finite=0 if copied else tape.not_finite,
         device=str(restorer.device),
         dtype=str(restorer.dtype).removeprefix("torch."),
         sound_s=round((last - first) / rate_hz, 3),
@@ -145,22 +148,22 @@ class _Tape:
 def _part(recording: Recording, options: Options) -> tuple[int, int]:
     """First sample of the part to restore, and the one after its last."""
     start = round(options.start_s * recording.rate_hz)
-    stop = recording.length if options.end_s is None else round(options.end_s * recording.rate_hz)
+    end_s = recording.length / recording.rate_hz if options.end_s is None else options.end_s
     if start >= recording.length > 0:
         seconds = recording.length / recording.rate_hz
         raise UsageError(f"{recording.path} has {seconds:.2f} s, so no part of it starts at {options.start_s:g} s.")
-    return min(start, recording.length), min(stop, recording.length)
+    stop = round(min(end_s * recording.rate_hz, recording.length))
+    return min(start, stop), stop
 
 
-def _blocks(recording: Recording, start: int, stop: int) -> Iterator[np.ndarray]:
+def _keep(recording: Recording, start: int, stop: int, writer: Writer | None, residual: Writer | None) -> None:
+    """What lies outside of the part to restore: it goes over as it is, and nothing was taken out of it."""
     for begin in range(start, stop, _BLOCK):
-        yield recording.read(begin, min(begin + _BLOCK, stop))
-
-
-def _write(writer: Writer, residual: Writer | None, observed: np.ndarray, restored: np.ndarray) -> None:
-    writer.write(restored)
-    if residual is not None:
-        residual.write(observed - restored)
+        block = recording.read(begin, min(begin + _BLOCK, stop))
+        if writer is not None:
+            writer.write(block)
+        if residual is not None:
+            residual.write(np.zeros_like(block))
 
 
 def _edges(start: int, stop: int, length: int, fade: int, left: bool, right: bool) -> Tensor | None:
@@ -175,6 +178,8 @@ def _edges(start: int, stop: int, length: int, fade: int, left: bool, right: boo
 
 def _check_names(source: Path, target: Path, options: Options) -> None:
     """Whether the output may replace the input was asked before."""
+    if options.compare is not None and not options.compare.parent.is_dir():
+        raise UsageError(f"The folder {options.compare.parent} does not exist; create it first.")
     taken = {source.resolve(): "input", target.resolve(): "output"}
     for what, path in {"residual": options.residual, "comparison": options.compare}.items():
         if path is not None and path.resolve() in taken:

@@ -12,7 +12,7 @@ from torch import Tensor
 from denoise.errors import UsageError
 from denoise.networks.stft import hop_length
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
-from denoise.sound import check_rate
+from denoise.sound import as_tensor, check_rate
 from denoise.windows import pad
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Streamer:
             UsageError: the samples are of another kind or number of channels than before, or not finite.
         """
         block = self._accept(samples)
-        self.held = torch.cat([self.held, block], dim=1) if self.held is not None else block
+        self.held = torch.cat([block[:, :0] if self.held is None else self.held, block], dim=1)
         return self._given_back(list(self._ready()))
 
     def flush(self) -> Any:
@@ -104,18 +104,17 @@ class Streamer:
         return self.restorer.restore_window(window, self.rate_hz, self.strength, self.attenuation_db).cpu()
 
     def _accept(self, samples: Any) -> Tensor:
-        signal = torch.from_numpy(samples) if isinstance(samples, np.ndarray) else samples
-        if not isinstance(signal, Tensor) or not signal.is_floating_point() or signal.ndim not in (1, 2):
-            raise UsageError("A streamer takes float samples [T] or [C, T], as torch tensor or NumPy array.")
+        signal = as_tensor(samples)
         if self.like is not None and (type(samples), signal.shape[:-1]) != (type(self.like), self.like.shape[:-1]):
             raise UsageError("These samples are of another kind or number of channels than those before; flush first.")
-        if not signal.isfinite().all():
-            raise UsageError("The samples hold NaN or infinity; replace those first.")
         self.like = samples
-        return signal.float().reshape(-1, signal.shape[-1])
+        signal = signal if self.strength == 0 else signal.float()
+        return signal if signal.ndim == 2 else signal[None]
 
     def _given_back(self, pieces: list[Tensor]) -> Any:
         assert self.held is not None
         out = torch.cat(pieces, dim=1) if pieces else self.held.new_empty(self.held.shape[0], 0)
-        out = out.reshape(*self.like.shape[:-1], -1) if self.like.ndim == 2 else out[0]
-        return out.numpy().astype(self.like.dtype) if isinstance(self.like, np.ndarray) else out.to(self.like.dtype)
+        out = out if self.like.ndim == 2 else out[0]
+        if isinstance(self.like, np.ndarray):
+            return out.numpy().astype(self.like.dtype, copy=False)
+        return out.to(self.like.device, self.like.dtype)

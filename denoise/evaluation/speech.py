@@ -225,8 +225,8 @@ def si_sdr_db(sound: Waveform, clean: Waveform) -> float:
     """Scale-invariant signal-to-distortion ratio of signals without their means. Shape: `[T]` twice."""
     from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-    both = (torch.from_numpy(np.asarray(signal, np.float64)) for signal in (sound, clean))
-    return float(scale_invariant_signal_distortion_ratio(*both, zero_mean=True))
+    restored, target = (torch.from_numpy(np.asarray(signal, np.float64)) for signal in (sound, clean))
+    return float(scale_invariant_signal_distortion_ratio(restored, target, zero_mean=True))
 
 
 def _channel_quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality | None:

@@ -285,8 +285,9 @@ def test_speech_script(
     assert {**stub, "method": "noisy", "real-time factor": None} == noisy
     assert ours["SI-SDR dB"] != noisy["SI-SDR dB"]
     assert rnnoise["method"].startswith("RNNoise")
-    assert rnnoise["SI-SDR dB"] == pytest.approx(noisy["SI-SDR dB"], abs=0.05)
-    assert rnnoise["PESQ-WB"] == pytest.approx(noisy["PESQ-WB"], abs=0.02)
+    # Resampling there and back takes the uppermost noise away; a delay would leave nothing of the ratio.
+    assert rnnoise["SI-SDR dB"] == pytest.approx(noisy["SI-SDR dB"], abs=0.5)
+    assert rnnoise["PESQ-WB"] == pytest.approx(noisy["PESQ-WB"], abs=0.1)
 
 
 def test_rnnoise_must_be_where_it_is_said_to_be(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
