@@ -1,4 +1,4 @@
-"""What several test files need: tiny weights and small pictures."""
+"""What several test files need: tiny weights, small pictures and short sounds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from denoise import pretrained
 from denoise.networks.noise_level import NoiseLevel
+from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 
 
@@ -38,6 +39,31 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(module.weight, std=0.05)
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     return pretrained.save(folder, pretrained.Weights(network, NoiseLevel(width=8), card(statistic="curve")))
+
+
+def awake(network: torch.nn.Module) -> torch.nn.Module:
+    """Random weights everywhere, which a new network does not have."""
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5, generator=generator)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_sound_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder whose network does something to every band, but nothing sensible."""
+    network = awake(SpectralUNet(widths=(4, 8), bands=32, temporal=8, dilations=(1, 2)))
+    folder = tmp_path_factory.mktemp("weights") / "tiny sound"
+    return pretrained.save(folder, pretrained.Weights(network, None, card("tiny sound", medium="sound")))
+
+
+def sound(length: int, channels: int = 1, rate_hz: int = 16_000, seed: int = 0) -> np.ndarray:
+    """A gliding tone in each channel that comes and goes, in some noise. Shape: `[C, T]`, float32, within -0.9..0.9"""
+    draw = np.random.default_rng(seed)
+    seconds = np.arange(length) / rate_hz
+    pitch = 200 + 70 * np.arange(channels)[:, None]
+    tone = 0.5 * np.sin(2 * np.pi * pitch * seconds * (1 + 0.2 * seconds)) * np.sin(7 * seconds) ** 2
+    return (tone + 0.05 * draw.standard_normal((channels, length))).clip(-0.9, 0.9).astype(np.float32)
 
 
 def photo(height: int = 48, width: int = 64, bands: int = 3, seed: int = 0) -> np.ndarray:

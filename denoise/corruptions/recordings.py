@@ -57,8 +57,8 @@ class Recordings:
                 refused[path] = str(error)
                 continue
             for rate_hz in rates_hz:
-                if rate_hz <= 1.1 * own_hz:
-                    pieces[rate_hz].append(_as_piece(sound, own_hz, rate_hz))
+                if rate_hz <= 1.1 * own_hz and len(piece := _as_piece(sound, own_hz, rate_hz)):
+                    pieces[rate_hz].append(piece)
         tracks = {rate: torch.from_numpy(np.concatenate(sounds)) for rate, sounds in pieces.items() if sounds}
         if not tracks:
             named = [f"{path.name}: {reason}" for path, reason in list(refused.items())[:3]]
@@ -76,10 +76,12 @@ class Recordings:
         return len(self.tracks[rate_hz]) / rate_hz / 60
 
     def split(self, share: float) -> tuple[Recordings, Recordings]:
-        """All but the last `share` of every track, and that share."""
-        cuts = {rate: int(len(track) * (1 - share)) for rate, track in self.tracks.items()}
-        head = {rate: track[: cuts[rate]] for rate, track in self.tracks.items()}
-        return Recordings(head), Recordings({rate: track[cuts[rate] :] for rate, track in self.tracks.items()})
+        """All but the last `share` of every track, and that share; where one of them is nothing, both are the whole."""
+        head, tail = dict(self.tracks), dict(self.tracks)
+        for rate_hz, track in self.tracks.items():
+            if 0 < (cut := int(len(track) * (1 - share))) < len(track):
+                head[rate_hz], tail[rate_hz] = track[:cut], track[cut:]
+        return Recordings(head), Recordings(tail)
 
     def draw(self, count: int, length: int, rate_hz: int, generator: torch.Generator) -> Tensor:
         """Random excerpts: `[count, length]` float32, -1..1, or `[count, length, K]`. A short track is repeated."""
@@ -113,10 +115,14 @@ def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:
 
 
 def _as_piece(sound: np.ndarray, own_hz: int, rate_hz: int) -> np.ndarray:
+    """At another rate, as loud as all others, with fades; empty if nothing of the sound is left at that rate."""
     import librosa
 
-    at_rate = librosa.resample(sound, orig_sr=own_hz, target_sr=rate_hz, res_type="soxr_hq", axis=0)
-    at_rate = at_rate * (0.5 / np.abs(at_rate).max())
+    at_rate: np.ndarray = librosa.resample(sound, orig_sr=own_hz, target_sr=rate_hz, res_type="soxr_hq", axis=0)
+    loudest = np.abs(at_rate).max()
+    if loudest < 1e-3 * np.abs(sound).max():
+        return at_rate[:0].astype(np.int16)
+    at_rate = at_rate * (0.5 / loudest)
     ramp = np.linspace(0, 1, min(round(_FADE_S * rate_hz), len(at_rate)), dtype=np.float32)
     at_rate[: len(ramp)] *= ramp if at_rate.ndim == 1 else ramp[:, None]
     at_rate[len(at_rate) - len(ramp) :] *= (ramp if at_rate.ndim == 1 else ramp[:, None])[::-1]

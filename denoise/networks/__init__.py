@@ -8,11 +8,17 @@ from typing import Any
 from torch import nn
 
 from denoise.errors import ModelError
+from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "NoiseLevel": NoiseLevel, "SpectralUNet": SpectralUNet}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "UNet": UNet,
+    "NoiseLevel": NoiseLevel,
+    "SpectralUNet": SpectralUNet,
+    "Autoencoder": Autoencoder,
+}
 """What a weights folder may name. Nothing else is ever built from a config."""
 
 

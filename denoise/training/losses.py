@@ -18,6 +18,18 @@ class L1(nn.Module):
         return example_mean((restored - target).abs(), weight).mean()
 
 
+class SquaredError(nn.Module):
+    """Mean squared error.
+
+    Shape:
+        - restored, target: `[B, C, *S]`; weight: `[B, 1, *S]` or None
+    """
+
+    def forward(self, restored: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss, a scalar."""
+        return example_mean((restored - target).float().square(), weight).mean()
+
+
 class PSNRLoss(nn.Module):
     """Mean over the batch of the logarithm of each example's mean squared error: what a mean of PSNRs measures.
 

@@ -84,6 +84,10 @@ class Restoration(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         if level_loss is not None:
             loss = loss + level_loss
+        return self.checked(loss)
+
+    def checked(self, loss: Tensor) -> Tensor:
+        """The loss itself; raises DenoiseError when it is no longer a number."""
         if not torch.isfinite(loss):
             raise DenoiseError(
                 f"The loss became {loss.item()} at step {self.global_step}; train with a lower --model.lr "

@@ -10,7 +10,6 @@ from torch import Tensor
 from denoise.corruptions.additive import Noise
 from denoise.corruptions.base import Corrupted
 from denoise.corruptions.sound import at_rate
-from denoise.errors import DenoiseError
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.training.modules import Restoration
 from denoise.training.sound_losses import si_sdr_db
@@ -60,12 +59,7 @@ class SoundRestoration(Restoration):
         loss: Tensor = at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.target).mean())
-        if not torch.isfinite(loss):
-            raise DenoiseError(
-                f"The loss became {loss.item()} at step {self.global_step}; train with a lower --model.lr "
-                f"(it is {self.lr:g}), from the last checkpoint with --ckpt_path last."
-            )
-        return loss
+        return self.checked(loss)
 
     def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
         """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""

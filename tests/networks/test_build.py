@@ -8,8 +8,10 @@ from denoise.errors import ModelError
 from denoise.networks import NETWORKS, build, describe
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "Autoencoder": {"channels": 1, "widths": [4], "code": 6, "side": [8, 4], "activation": "relu", "depth": 1},
     "UNet": {"channels": 1, "condition_channels": 2, "widths": [4, 6], "depths": [1, 2], "unshuffle": 4},
     "NoiseLevel": {"channels": 1, "width": 6, "unshuffle": 1, "depths": [1, 2]},
+    "SpectralUNet": {"widths": [4, 6], "bands": 32, "temporal": 8, "dilations": [1, 2], "highest_hz": 16_000},
 }
 
 
@@ -26,8 +28,11 @@ def test_build_and_describe_are_inverse(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_declare_what_inference_must_know(name: str) -> None:
     network = build({"class": name})
-    assert network.channels == 3
-    assert network.multiple_of >= 1
+    if name == "SpectralUNet":
+        assert network.receptive_field >= 1
+    else:
+        assert network.channels == 3
+        assert network.multiple_of >= 1
 
 
 @pytest.mark.parametrize("config", [{}, {"class": "os.system"}, {"class": ["UNet"]}, None, "UNet(", 5])
