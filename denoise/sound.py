@@ -129,7 +129,8 @@ def as_tensor(waveform: Any) -> Tensor:
         waveform = torch.from_numpy(np.require(waveform, dtype, ["C", "W"]))
     if not waveform.float().isfinite().all():
         raise UsageError("The sound holds NaN or infinity; replace those samples first.")
-    return waveform.detach()
+    signal: Tensor = waveform.detach()
+    return signal
 
 
 def _from_tensor(restored: Tensor, like: Any) -> Any:

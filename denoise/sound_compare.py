@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from denoise.errors import MediaError
+from denoise.errors import MediaError, UsageError
 
 _LIMIT_S = 60
 
@@ -17,8 +16,18 @@ _LIMIT_S = 60
 class SoundComparison:
     """Keeps the first minute of the first channel while a recording is restored."""
 
-    def __init__(self, rate_hz: int) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, rate_hz: int, path: Path) -> None:
+        """Raise UsageError where no such picture can be written: before the work, not after."""
+        from matplotlib.figure import Figure
+
+        kinds = Figure().canvas.get_supported_filetypes()
+        if path.suffix.lower().removeprefix(".") not in kinds:
+            raise UsageError(
+                f"The comparison {path} is no kind of picture that can be drawn; name it .png, .pdf or .svg."
+            )
+        if not path.parent.is_dir():
+            raise UsageError(f"The folder {path.parent} does not exist; create it first.")
+        self.rate_hz, self.path = rate_hz, path
         self.before: list[Tensor] = []
         self.after: list[Tensor] = []
         self.room = _LIMIT_S * rate_hz
@@ -29,7 +38,7 @@ class SoundComparison:
         self.after.append(restored[0, : self.room].clone())
         self.room = max(0, self.room - observed.shape[1])
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self) -> None:
         """Write the picture; raises MediaError when that fails."""
         import librosa.display
         from matplotlib.figure import Figure
@@ -60,6 +69,6 @@ class SoundComparison:
             )
         figure.colorbar(image, ax=axes[1, :], label="dB of full scale", location="right")
         try:
-            figure.savefig(Path(path), dpi=80)
+            figure.savefig(self.path, dpi=80)
         except (OSError, ValueError) as error:
-            raise MediaError(f"The comparison {path} cannot be written: {error}.") from error
+            raise MediaError(f"The comparison {self.path} cannot be written: {error}.") from error

@@ -18,6 +18,7 @@ from denoise.errors import UsageError
 from denoise.media.atomic import copy_file
 from denoise.media.audio import Recording, open_audio
 from denoise.media.audio_write import Writer
+from denoise.networks.stft import hop_length
 from denoise.options import Options
 from denoise.sound import SoundRestorer, check_rate
 from denoise.sound_compare import SoundComparison
@@ -65,31 +66,33 @@ def restore_sound_file(
         check_rate(recording.rate_hz)
         _check_names(source, target, options)
         rate_hz, (first, last) = recording.rate_hz, _part(recording, options)
-        comparison = SoundComparison(rate_hz) if options.compare is not None else None
+        low, high = _heard(recording, first, last, restorer.context(rate_hz), hop_length(rate_hz))
+        comparison = SoundComparison(rate_hz, options.compare) if options.compare is not None else None
         recording.check_output(target)
         copied = options.strength == 0 and source.suffix.lower() == target.suffix.lower()  # not even encoded again
         writer = None if copied else files.enter_context(recording.writer(target, options.clip))
         residual = files.enter_context(recording.writer(options.residual)) if options.residual else None
-        tape = _Tape(recording, first)
-        _keep(recording, 0, first, writer, residual)
-        for start, stop, restored in _restored(restorer, tape, last - first, rate_hz, options):
-            observed = tape.take(stop)
-            keep = _edges(start, stop, last - first, round(_FADE_S * rate_hz), first > 0, last < recording.length)
-            mixed = torch.lerp(observed, restored.cpu(), keep) if keep is not None else restored.cpu()
+        tape = _Tape(recording, low)
+        _keep(recording, 0, low, writer, residual)
+        for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
+            observed, mixed = tape.take(stop), restored.cpu()
+            if last - first < recording.length:
+                mixed = observed.lerp(mixed, _share(low + start, low + stop, first, last, recording))
             if writer is not None:
                 writer.write(mixed.numpy())
             if residual is not None:
                 residual.write((observed - mixed).numpy())
             if comparison is not None:
-                comparison.add(observed, mixed)
+                inside = slice(max(0, first - low - start), max(0, last - low - start))
+                comparison.add(observed[:, inside], mixed[:, inside])
             if progress is not None:
                 pace = stop / rate_hz / (time.perf_counter() - began)
-                progress(stop // rate_hz, max(1, (last - first) // rate_hz), f"{source.name}, {pace:.0f} x real time")
-        _keep(recording, last, recording.length, writer, residual)
+                progress(stop // rate_hz, max(1, (high - low) // rate_hz), f"{source.name}, {pace:.0f} x real time")
+        _keep(recording, high, recording.length, writer, residual)
     if copied:
         copy_file(source, target)
-    if comparison is not None and options.compare is not None:
-        comparison.write(options.compare)
+    if comparison is not None:
+        comparison.write()
     return SoundReport(
         source=str(source),
         output=str(target),
@@ -166,20 +169,22 @@ def _keep(recording: Recording, start: int, stop: int, writer: Writer | None, re
             residual.write(np.zeros_like(block))
 
 
-def _edges(start: int, stop: int, length: int, fade: int, left: bool, right: bool) -> Tensor | None:
-    """How much of the restored sound counts: it fades in and out where what is next to it stays as it was."""
-    if not (left or right):
-        return None
-    position = torch.arange(start, stop, dtype=torch.float32)
-    into = (position + 1) / (fade + 1) if left else torch.ones_like(position)
-    out = (length - position) / (fade + 1) if right else torch.ones_like(position)
-    return torch.minimum(into, out).clamp(max=1)
+def _heard(recording: Recording, first: int, last: int, context: int, hop: int) -> tuple[int, int]:
+    """What the network hears of a recording to restore a part of it as if it restored the whole."""
+    return max(0, first - context) // hop * hop, min(recording.length, last + context)
+
+
+def _share(start: int, stop: int, first: int, last: int, recording: Recording) -> Tensor:
+    """How much the restored sound counts: not outside of the part, and fading in and out at its inner ends."""
+    fade = round(_FADE_S * recording.rate_hz) + 1
+    position = torch.arange(start, stop)
+    into = (position - first + 1) / fade if first > 0 else torch.ones(stop - start)
+    out = (last - position) / fade if last < recording.length else torch.ones(stop - start)
+    return torch.minimum(into, out).clamp(0, 1)
 
 
 def _check_names(source: Path, target: Path, options: Options) -> None:
     """Whether the output may replace the input was asked before."""
-    if options.compare is not None and not options.compare.parent.is_dir():
-        raise UsageError(f"The folder {options.compare.parent} does not exist; create it first.")
     taken = {source.resolve(): "input", target.resolve(): "output"}
     for what, path in {"residual": options.residual, "comparison": options.compare}.items():
         if path is not None and path.resolve() in taken:

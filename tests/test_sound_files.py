@@ -187,9 +187,17 @@ def test_a_comparison_that_cannot_be_written(tiny_sound_weights: Path, tmp_path:
     source = make(tmp_path / "a.wav")
     with pytest.raises(UsageError, match="does not exist"):
         restore(source, tiny_sound_weights, compare=tmp_path / "nowhere" / "compare.png")
-    assert list(tmp_path.iterdir()) == [source]
-    with pytest.raises(MediaError, match=r"comparison .*xyz cannot be written"):
+    with pytest.raises(UsageError, match=r"compare\.xyz is no kind of picture"):
         restore(source, tiny_sound_weights, compare=tmp_path / "compare.xyz")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_part_is_restored_as_it_would_be_in_the_whole(tiny_sound_weights: Path, tmp_path: Path) -> None:
+    source = make(tmp_path / "a.wav", sound(48_000), subtype="FLOAT")
+    restore(source, tiny_sound_weights, out=tmp_path / "whole.wav")
+    restore(source, tiny_sound_weights, out=tmp_path / "part.wav", start_s=1, end_s=2)
+    whole, part = (soundfile.read(tmp_path / f"{name}.wav", dtype="float32")[0] for name in ("whole", "part"))
+    np.testing.assert_allclose(part[16_400:31_600], whole[16_400:31_600], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".wav"])

@@ -49,6 +49,11 @@ class SpectralUNet(nn.Module):
         highest_hz: float = 24_000,
     ) -> None:
         super().__init__()
+        levels = len(widths)
+        if not 2 <= bands <= 256 or (_LINEAR + bands) % 2**levels:
+            raise ValueError(
+                f"bands {bands} do not suit {levels} widths: give 2 to 256, and with 64 more a multiple of {2**levels}"
+            )
         self.config = {
             "widths": list(widths),
             "bands": bands,
@@ -58,7 +63,6 @@ class SpectralUNet(nn.Module):
         }
         self.register_buffer("merge", erb_bands(bands, highest_hz), persistent=False)
         self.receptive_field = 2 * len(widths) + sum(dilations)  # frames, in each direction
-        levels = len(widths)
         coarsest = (_LINEAR + bands) >> levels
         fine, coarse = widths[:-1], widths[1:]
         self.head = nn.Conv2d(3, widths[0], (3, 4), stride=(1, 2), padding=1)
@@ -130,7 +134,6 @@ def erb_bands(bands: int, highest_hz: float) -> Tensor:
     hz = torch.arange(bins) * BIN_HZ
     number = 21.4 * torch.log10(1 + 0.00437 * hz)
     centres = torch.linspace(float(number[_LINEAR]), float(number[-1]), bands)
-    # No narrower than a bin: each centre goes to a bin of its own, as long as there are such.
     step = centres[1] - centres[0]
     triangles = (1 - (number[_LINEAR:, None] - centres).abs() / step).clamp_min(0)
     weights = torch.zeros(bins, _LINEAR + bands)

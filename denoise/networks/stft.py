@@ -12,7 +12,7 @@ HOP_S = 0.016
 def hop_length(rate_hz: int) -> int:
     """Samples from frame to frame; a frame is two of them.
 
-    Bins are 31.25 Hz apart at 8, 16, 32, 48 and 96 kHz and within 0.2% of that from 8 kHz on, so that a band has the
+    Bins are 31.25 Hz apart at 8, 16, 32, 48 and 96 kHz and within 0.4% of that from 8 kHz on, so that a band has the
     same bins whatever the rate of a file, and no file needs resampling.
 
     >>> [hop_length(rate_hz) for rate_hz in (8_000, 16_000, 44_100, 48_000)]

@@ -65,8 +65,16 @@ class SoundExcerpts(L.LightningDataModule):
         self.speech, self.held_speech = self._read(speech if speech.is_dir() else self.root)
         if speech.is_dir() and noise.is_dir():
             self.noise, self.held_noise = self._read(noise)
+            if not self.shared_hz:
+                raise UsageError(f"All of {noise} has a lower sampling rate than {speech}; add noise of the same rate.")
         else:
             rank_zero_info(f"There is no {speech} beside {noise}: the corruption makes its own noise")
+
+    @property
+    def shared_hz(self) -> list[int]:
+        """Rates at which there is speech, and noise if there is any."""
+        noise = self.speech.rates_hz if self.noise is None else self.noise.rates_hz
+        return [rate_hz for rate_hz in self.speech.rates_hz if rate_hz in noise]
 
     def _read(self, *folders: Path) -> tuple[Recordings, Recordings]:
         recordings, refused = Recordings.read(*folders, rates_hz=self.rates_hz, seed=self.seed)
@@ -104,7 +112,7 @@ class _Batches(IterableDataset[Sounds]):
 
     def _batch(self, generator: torch.Generator) -> Sounds:
         full_band = float(torch.rand((), generator=generator)) < self.data.full_band_share
-        rates = [rate for rate in self.speech.rates_hz if (rate > 16_000) == full_band] or self.speech.rates_hz
+        rates = [rate for rate in self.data.shared_hz if (rate > 16_000) == full_band] or self.data.shared_hz
         length = round(self.data.excerpt_s * rates[0])
         drawn = self.speech.draw(self.data.batch_size, length, rates[0], generator)
         if drawn.ndim == 3:  # in step: noisy, clean

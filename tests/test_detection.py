@@ -1,0 +1,217 @@
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+import denoise.detection_maps as maps_module
+from denoise import pretrained
+from denoise.detection import conformal_threshold, detect
+from denoise.detection_maps import Examiner, code_distance
+from denoise.errors import ModelError, UsageError
+from denoise.networks.autoencoder import Autoencoder
+from denoise.networks.logmel import log_mel
+from denoise.windows import Windows
+from tests.conftest import awake, card
+
+SIDE = 4
+
+
+def _weights(folder: Path, medium: str = "image", channels: int = 1) -> Path:
+    """An autoencoder that restores patches which are planes, and nothing else."""
+    network = Autoencoder(channels, widths=(), code=3, side=SIDE)
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, SIDE)] * 2, indexing="ij")
+    basis = torch.stack([torch.ones(SIDE, SIDE), y, x]).flatten(1)
+    basis = (basis / basis.norm(dim=1, keepdim=True)).view(3, 1, SIDE, SIDE)
+    with torch.no_grad():
+        network.encoder[0].weight.copy_(basis.expand(-1, channels, -1, -1) / channels)
+        network.decoder[0].weight.copy_(basis.expand(-1, channels, -1, -1))
+        for layer in (network.encoder[0], network.decoder[0]):
+            layer.bias.zero_()
+    return pretrained.save(folder, pretrained.Weights(network, None, card("planes", medium=medium)))
+
+
+def _slope(height: int, width: int, seed: int) -> np.ndarray:
+    """A picture that rises to the right, with some noise. Shape: `[H, W]` uint8"""
+    draw = np.random.default_rng(seed)
+    return (40 + 3 * np.arange(width) + draw.normal(0, 2, (height, width))).clip(0, 255).astype(np.uint8)
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Fifty normal pictures, five more to judge and two with a defect, of several sizes."""
+    folder = tmp_path / "pictures"
+    for k in range(50):
+        _save(folder / "normal" / f"{k}.png", _slope(20 + k % 7, 30 + k % 5, k))
+    for k in range(5):
+        _save(folder / "line" / f"good {k}.png", _slope(23, 33, 100 + k))
+    for k in range(2):
+        pixels = _slope(23, 33, 200 + k)
+        pixels[8:12:2, 16:20] += 60
+        _save(folder / "line" / f"bad {k}.png", pixels)
+    return folder
+
+
+def _rows(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def test_finds_defects_and_shows_where(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "line" / "torn.png").write_bytes((pictures / "line" / "bad 0.png").read_bytes()[:60])
+    (pictures / "normal" / "empty.png").touch()
+    told: list[tuple[int, int, str]] = []
+    out = pictures / "report"
+    found = detect(_weights(tmp_path / "m"), pictures, out, false_alarm_rate=0.1, progress=lambda *x: told.append(x))
+    assert {finding.file for finding in found.anomalies} >= {"line/bad 0.png", "line/bad 1.png"}
+    assert [finding.file for finding in found.anomalies[:2]] == ["line/bad 0.png", "line/bad 1.png"] or [
+        finding.file for finding in found.anomalies[:2]
+    ] == ["line/bad 1.png", "line/bad 0.png"]
+    assert len(found.findings) == 7
+    assert (found.model, found.score) == ("planes", "both")
+    assert found.remembered + found.held_out == 50
+    assert sorted(Path(failure.source).name for failure in found.failures) == ["empty.png", "torn.png"]
+    assert told[-1][:2] == (59, 59)
+
+    rows = _rows(out / "scores.csv")
+    assert rows["line/bad 0.png"]["anomaly"] == "1"
+    assert float(rows["line/bad 0.png"]["p_value"]) == pytest.approx(1 / (found.held_out + 1), rel=1e-4)
+    assert "damaged" in rows[str(pictures / "line" / "torn.png")]["problem"]
+    heat = np.asarray(Image.open(out / "maps" / "line" / "bad 0.png.png").convert("L")).astype(int)
+    assert heat.shape == (23, 33)
+    y, x = np.unravel_index(heat.argmax(), heat.shape)
+    assert (8 <= y < 12, 16 <= x < 20) == (True, True)
+    assert heat[8:12, 16:20].mean() > 3 * heat[:, :12].mean()
+
+    again = detect(tmp_path / "m", pictures, out, false_alarm_rate=0.1)
+    assert again == found  # what the first report holds is not judged
+
+
+@pytest.mark.parametrize("score", ["error", "code", "both"])
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_every_score_knows_what_it_can(pictures: Path, tmp_path: Path, score: Any, pool: Any) -> None:
+    _save(tmp_path / "odd" / "turned.png", np.ascontiguousarray(_slope(33, 23, 7).T))  # restored well, of another code
+    noise = np.random.default_rng(0).integers(0, 255, (23, 33)).astype(np.uint8)
+    _save(tmp_path / "odd" / "noise.png", noise)
+    found = detect(
+        _weights(tmp_path / "m"), tmp_path / "odd", tmp_path / "out", pictures / "normal", 0.1, score=score, pool=pool
+    )
+    names = {finding.file for finding in found.anomalies}
+    assert "noise.png" in names
+    assert ("turned.png" in names) or score == "error"
+
+
+def test_keeps_its_promise_of_false_alarms() -> None:
+    draw = np.random.default_rng(0)
+    for count, rate in ((19, 0.05), (40, 0.05), (30, 0.2)):
+        alarms = []
+        for _ in range(4000):
+            *held, new = draw.standard_normal(count + 1).tolist()
+            alarms.append(new > conformal_threshold(held, rate))
+        assert rate - 1 / (count + 1) - 0.02 < np.mean(alarms) < rate + 0.012
+    with pytest.raises(UsageError, match="that takes 19"):
+        conformal_threshold([1.0] * 18, 0.05)
+    assert math.isfinite(conformal_threshold([1.0] * 9, 0.1))
+
+
+@pytest.mark.parametrize("side", [None, 8])
+def test_windows_change_nothing(tmp_path: Path, side: int | None) -> None:
+    network = awake(Autoencoder(1, widths=(4, 4), code=3, side=side))
+    examiner = Examiner(pretrained.save(tmp_path / "m", pretrained.Weights(network, None, card())), device="cpu")
+    signal = torch.rand(1, 150, 133, generator=torch.Generator().manual_seed(0))
+    examiner.bank = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    whole = examiner.maps(signal)
+    restored = examiner.network(signal[None])[0]
+    torch.testing.assert_close(whole.errors, (restored - signal).square().mean(0))
+    codes = examiner.network.encode(signal[None])[0]
+    assert whole.distances.shape == whole.cell_errors.shape == codes.shape[1:]
+    torch.testing.assert_close(whole.distances.flatten(), code_distance(codes.flatten(1).T, examiner.bank))
+    context, unit = examiner.windows.context, examiner.windows.multiple_of
+    examiner.windows = Windows(2 * context + 2 * unit, context, multiple_of=unit)
+    for mine, theirs in zip(examiner.maps(signal), whole, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+    assert sorted(examiner.codes(signal)[:, 0].tolist()) == pytest.approx(sorted(codes[0].flatten().tolist()), abs=1e-4)
+
+
+def test_code_distance() -> None:
+    bank = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    same, between, opposite = code_distance(torch.tensor([[5.0, 0.0], [1.0, 1.0], [-1.0, 0.0]]), bank, 1).tolist()
+    assert same == pytest.approx(0, abs=1e-3)
+    assert between == pytest.approx(2 * math.sin(math.pi / 8), rel=1e-4)
+    assert opposite == pytest.approx(2**0.5, rel=1e-4)
+
+
+def test_bands(tmp_path: Path, tiny_weights: Path) -> None:
+    gray = Examiner(_weights(tmp_path / "gray"), device="cpu")
+    colour = Examiner(_weights(tmp_path / "colour", channels=3), device="cpu")
+    _save(tmp_path / "gray.png", _slope(9, 11, 0))
+    _save(tmp_path / "colour.png", np.stack([_slope(9, 11, k) for k in range(3)], axis=-1))
+    Image.new("CMYK", (9, 9)).save(tmp_path / "cmyk.tif")
+    assert gray.read(tmp_path / "gray.png").shape == gray.read(tmp_path / "colour.png").shape == (1, 9, 11)
+    assert colour.read(tmp_path / "gray.png").shape == colour.read(tmp_path / "colour.png").shape == (3, 9, 11)
+    with pytest.raises(Exception, match="4 bands"):
+        gray.read(tmp_path / "cmyk.tif")
+    with pytest.raises(ModelError, match="UNet"):
+        Examiner(tiny_weights)
+
+
+def _tone(seed: int, seconds: float = 1.0, rate_hz: int = 16_000) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    return (0.3 * np.sin(2 * np.pi * 500 * time) + 0.01 * draw.standard_normal(len(time))).astype(np.float32)
+
+
+def test_recordings(tmp_path: Path) -> None:
+    for folder, count in (("normal", 24), ("line", 3)):
+        (tmp_path / "sound" / folder).mkdir(parents=True)
+        for k in range(count):
+            soundfile.write(tmp_path / "sound" / folder / f"{k}.wav", _tone(k + 100 * count, 1 + k / 16), 16_000)
+    burst = _tone(0)
+    burst[8000:8800] += 0.4 * np.random.default_rng(1).standard_normal(800).astype(np.float32)
+    soundfile.write(tmp_path / "sound" / "line" / "burst.flac", np.stack([burst, burst], axis=-1).clip(-1, 1), 16_000)
+    soundfile.write(tmp_path / "sound" / "line" / "silent.wav", np.zeros(4000), 16_000)
+    weights = _weights(tmp_path / "m", "sound")
+    found = detect(weights, tmp_path / "sound", tmp_path / "out", false_alarm_rate=0.1, bands=32)
+    assert found.anomalies[0].file == "line/burst.flac"
+    assert [Path(failure.source).name for failure in found.failures] == ["silent.wav"]
+    assert len(_rows(tmp_path / "out" / "scores.csv")) == 5
+    assert Image.open(tmp_path / "out" / "maps" / "line" / "burst.flac.png").size == (800, 480)
+
+
+def test_long_recordings_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps_module, "_FRAMES", 7)
+    examiner = Examiner(_weights(tmp_path / "m", "sound"), bands=16, device="cpu")
+    soundfile.write(tmp_path / "tone.wav", _tone(0, 0.777), 16_000, subtype="FLOAT")
+    sound = torch.from_numpy(_tone(0, 0.777))[None]
+    whole = log_mel(sound * (0.5 / sound.abs().max()), 16_000, 16)[0]
+    torch.testing.assert_close(examiner.read(tmp_path / "tone.wav"), whole, atol=1e-5, rtol=1e-5)
+    soundfile.write(tmp_path / "high.wav", _tone(0, 0.777, 48_000), 48_000)
+    assert abs(examiner.read(tmp_path / "high.wav").shape[-1] - whole.shape[-1]) <= 1
+
+
+def test_refusals(pictures: Path, tmp_path: Path) -> None:
+    weights = _weights(tmp_path / "m")
+    options: list[tuple[dict[str, Any], str]] = [
+        ({"score": "luck"}, "choose error, code or both"),
+        ({"false_alarm_rate": 1.5}, "out of range"),
+        ({"false_alarm_rate": 0.001}, "that takes 999"),
+        ({"out": pictures / "line" / "bad 0.png"}, "is a file"),
+        ({"data": pictures / "nothing", "normal": pictures / "normal"}, "no folder"),
+        ({"data": pictures / "line"}, "What is normal"),
+        ({"normal": pictures / "line" / "bad 0.png"}, "at least two"),
+        ({"data": pictures / "normal", "normal": pictures / "normal"}, "nothing to judge"),
+    ]
+    for changes, message in options:
+        with pytest.raises(UsageError, match=message):
+            detect(**{"model": weights, "data": pictures, "out": tmp_path / "out", **changes})
+    assert not (tmp_path / "out").exists()
