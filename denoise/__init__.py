@@ -2,7 +2,7 @@
 
     >>> import denoise
     >>> sorted(name for name in denoise.__all__ if name.islower())
-    ['load', 'models', 'restore']
+    ['detect', 'index', 'load', 'models', 'restore', 'search']
 
 The public names are resolved on first use (PEP 562), so that `import denoise` costs milliseconds.
 """
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from denoise.errors import DenoiseError, MediaError, ModelError, UsageError
 
 if TYPE_CHECKING:
+    from denoise.detection import Detection, detect
     from denoise.loading import load
     from denoise.pipeline import Failure, Report, restore
     from denoise.pretrained import models
     from denoise.restorer import Restorer
+    from denoise.retrieval import Hit, IndexReport, index, search
     from denoise.sound import SoundRestorer
     from denoise.sound_files import SoundReport
     from denoise.streamer import Streamer
@@ -27,7 +29,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DenoiseError",
+    "Detection",
     "Failure",
+    "Hit",
+    "IndexReport",
     "MediaError",
     "ModelError",
     "Report",
@@ -36,21 +41,30 @@ __all__ = [
     "SoundRestorer",
     "Streamer",
     "UsageError",
+    "detect",
+    "index",
     "load",
     "models",
     "restore",
+    "search",
 ]
 
 _HOMES = {
+    "Detection": "denoise.detection",
     "Failure": "denoise.pipeline",
+    "Hit": "denoise.retrieval",
+    "IndexReport": "denoise.retrieval",
     "Report": "denoise.pipeline",
     "Restorer": "denoise.restorer",
     "SoundReport": "denoise.sound_files",
     "SoundRestorer": "denoise.sound",
     "Streamer": "denoise.streamer",
+    "detect": "denoise.detection",
+    "index": "denoise.retrieval",
     "load": "denoise.loading",
     "models": "denoise.pretrained",
     "restore": "denoise.pipeline",
+    "search": "denoise.retrieval",
 }
 
 

@@ -198,6 +198,93 @@ def doctor(as_json: Json = False) -> None:
         raise DenoiseError("Something above does not fit; install again as the README says.")
 
 
+@app.command()
+def detect(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of pictures or recordings to judge, or one.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="Weights of an autoencoder, trained on normal ones.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.", show_default=False)],
+    normal: Annotated[
+        Path | None, typer.Option(help="Folder of normal ones to set the threshold by; by default DATA/normal.")
+    ] = None,
+    false_alarm_rate: Annotated[float, typer.Option(help="Share of normal ones that may be reported.")] = 0.05,
+    score: Annotated[str, typer.Option(help="error (of the reconstruction), code (distance) or both.")] = "both",
+    pool: Annotated[str, typer.Option(help="max: as strange as the strangest part; mean: as all of it.")] = "max",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find what is unlike normal pictures or recordings; writes scores.csv and heat maps."""
+    from denoise.detection import detect as run
+
+    with _progress() as progress:
+        found = run(model, data, out, normal, false_alarm_rate, score, pool, device=device, progress=progress)  # type: ignore[arg-type]
+    if as_json:
+        typer.echo(_json(found))
+        return
+    for finding in found.anomalies:
+        typer.echo(f"{finding.file}: {finding.value:.4g}, above {found.threshold:.4g}")
+    for failure in found.failures:
+        typer.echo(f"{failure.source}: {failure.error}", err=True)
+    typer.echo(f"{len(found.anomalies)} of {len(found.findings)} are unusual; all scores: {found.scores}")
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the index.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Weights of an autoencoder; an index that exists has its own.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an index of pictures to search in, or bring one up to date."""
+    from denoise.retrieval import index as run
+
+    with _progress() as progress:
+        report = run(folder, out, model, progress)
+    if as_json:
+        typer.echo(_json(report))
+        return
+    for name, reason in report.failures.items():
+        typer.echo(f"{name}: {reason}", err=True)
+    typer.echo(
+        f"{report.index}: {report.pictures} pictures, {report.patches} patches; {len(report.added)} new, "
+        f"{len(report.changed)} changed, {len(report.removed)} gone, {report.unchanged} as they were"
+    )
+
+
+@app.command()
+def search(
+    query: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    index: Annotated[Path, typer.Option(help="Folder of the index.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", help="Hits to show.")] = 10,
+    patches: Annotated[bool, typer.Option("--patches", help="Compare parts instead of whole pictures.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write query and hits to this picture.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the pictures of an index that are most like one."""
+    from denoise.retrieval import search as run
+
+    for hit in run(query, index, k, patches, sheet=sheet):
+        typer.echo(_json(hit) if as_json else f"{hit.distance:8.4f}  {hit.path}")
+
+
+@app.command()
+def tour(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("tour"),
+) -> None:
+    """Train small autoencoders for two minutes and write a page that explains the family by what they measured."""
+    from denoise.tour import write_tour
+
+    with _progress() as progress:
+        written = write_tour(out, progress=progress)
+    typer.echo(f"Wrote {written.page} ({written.trainings} networks, {written.seconds:.0f} s)")
+
+
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

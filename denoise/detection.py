@@ -1,0 +1,289 @@
+"""detect(): which pictures or recordings are unlike normal ones, and where; a threshold that keeps its promise."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from denoise.detection_maps import BANK, Examiner, Maps, write_picture_map, write_sound_map
+from denoise.errors import DenoiseError, MediaError, UsageError
+from denoise.media.atomic import replacing
+from denoise.media.audio import is_audio
+from denoise.media.image import is_image
+from denoise.pipeline import Failure
+
+PathLike = str | os.PathLike[str]
+Score = Literal["error", "code", "both"]
+Pool = Literal["max", "mean"]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How strange one file is."""
+
+    file: str
+    error: float
+    """Of the reconstruction, mean squared"""
+    code_distance: float
+    """From the codes of normal files, 0..2"""
+    value: float
+    """The score that was asked for, which the threshold is for"""
+    p_value: float
+    """Share of normal files that are at least as strange, this one counted in"""
+    anomaly: bool
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What `detect` found."""
+
+    model: str
+    score: Score
+    false_alarm_rate: float
+    threshold: float
+    remembered: int
+    """Normal files that the code distance is measured from"""
+    held_out: int
+    """Normal files that the threshold was set by"""
+    findings: list[Finding]
+    failures: list[Failure]
+    """Files that could not be judged, normal ones among them"""
+    scores: str
+    """The table of all findings"""
+
+    @property
+    def anomalies(self) -> list[Finding]:
+        """The strange ones, the strangest first."""
+        return sorted((found for found in self.findings if found.anomaly), key=lambda found: -found.value)
+
+
+def detect(
+    model: PathLike,
+    data: PathLike,
+    out: PathLike,
+    normal: PathLike | None = None,
+    false_alarm_rate: float = 0.05,
+    score: Score = "both",
+    pool: Pool = "max",
+    rate_hz: int = 16_000,
+    bands: int = 64,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Detection:
+    """Find the files that are unlike normal ones; write `scores.csv` and a heat map of each to `maps/`.
+
+    A random half of the normal files gives the codes that distances are measured from, the other half the threshold:
+    of normal files, no more than `false_alarm_rate` exceed it on average, whatever network and score are (split
+    conformal prediction: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", Springer 2005; for
+    anomalies Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics 2023). That holds for
+    files that come from where the normal ones come from; the network must not have been trained on these.
+
+    Args:
+        model: weights of an `Autoencoder`.
+        data: the folder to judge, searched recursively, or one file.
+        out: folder to write to.
+        normal: folder of normal files; `normal` in the data by default, which then is not judged.
+        false_alarm_rate: of the normal files.
+        score: `error` of the reconstruction, distance of the `code`, or `both`: the root of that error times the
+            distance.
+        pool: a file is as strange as its strangest cell (`max`), which finds small defects, or as its cells on average
+            (`mean`). A cell is what one code vector stands for.
+        rate_hz, bands: sound: of the spectrograms that the network was trained on.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        seed: of the split of the normal files.
+        progress: told how far the work is.
+
+    Raises:
+        UsageError: an option is out of range, or there is nothing to judge or to calibrate with.
+        MediaError: an output cannot be written. A file that cannot be read is named among the failures instead.
+        ModelError: the weights are not an autoencoder's.
+    """
+    if score not in get_args(Score) or pool not in get_args(Pool):
+        raise UsageError(f"score={score}, pool={pool} is not known: choose error, code or both; max or mean.")
+    if not 0 < false_alarm_rate < 1:
+        raise UsageError(f"A false-alarm rate of {false_alarm_rate:g} is out of range; give one between 0 and 1.")
+    data, out = Path(data), Path(out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a folder for the report.")
+    examiner = Examiner(model, rate_hz, bands, device)
+    usual = _normal_files(data, normal, out, examiner.card.medium)
+    own = {path.resolve() for path in usual}
+    judged = [path for path in _files(data, out, examiner.card.medium) if path.resolve() not in own]
+    if not judged:
+        raise UsageError(f"There is nothing to judge in {data}: it holds no {_NAMES[examiner.card.medium]}.")
+    work = _Work(examiner, score, pool, progress, len(usual) + len(judged))
+
+    order = torch.randperm(len(usual), generator=torch.Generator().manual_seed(seed)).tolist()
+    shuffled = [usual[k] for k in order]
+    half = len(usual) // 2
+    remembered = work.remember(shuffled[:half], seed)
+    calibration, brightest = work.calibrate(shuffled[half:])
+    threshold = conformal_threshold(calibration, false_alarm_rate)
+
+    findings = []
+    for path in judged:
+        name = path.relative_to(data).as_posix() if data.is_dir() else path.name
+        if (examined := work.examine(path)) is None:
+            continue
+        signal, maps, strangeness = examined
+        p_value = (1 + sum(value >= strangeness for value in calibration)) / (len(calibration) + 1)
+        error, distance = (_pooled(values, pool) for values in (maps.cell_errors, maps.distances))
+        findings.append(Finding(name, error, distance, strangeness, p_value, strangeness > threshold))
+        target = out / "maps" / f"{name}.png"
+        _make_folder(target.parent)
+        if examiner.card.medium == "sound":
+            write_sound_map(target, signal, maps.errors, brightest, rate_hz)
+        else:
+            write_picture_map(target, maps.errors, brightest)
+    _make_folder(out)
+    _write_scores(out / "scores.csv", findings, work.failures)
+    return Detection(
+        model=examiner.card.name,
+        score=score,
+        false_alarm_rate=false_alarm_rate,
+        threshold=threshold,
+        remembered=remembered,
+        held_out=len(calibration),
+        findings=findings,
+        failures=work.failures,
+        scores=str(out / "scores.csv"),
+    )
+
+
+def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> float:
+    """The `ceil((n + 1) (1 - rate))`-th smallest of n scores of normal files.
+
+    One more normal file is as likely to have any rank among n + 1, so it exceeds that value with a probability of at
+    most `rate`; without the + 1 it would be more (Vovk, Gammerman and Shafer 2005). Raises UsageError where n is too
+    small for the rate.
+
+    >>> conformal_threshold([float(k) for k in range(1, 20)], 0.05)
+    19.0
+    """
+    rank = math.ceil(round((len(scores) + 1) * (1 - false_alarm_rate), 9))
+    if rank > len(scores):
+        needed = math.ceil(round(1 / false_alarm_rate, 9)) - 1
+        raise UsageError(
+            f"{len(scores)} held-out normal files cannot promise a false-alarm rate of {false_alarm_rate:g}: that "
+            f"takes {needed}, and as many again to measure code distances from; give more, or a higher rate."
+        )
+    return sorted(scores)[rank - 1]
+
+
+class _Work:
+    """Goes through files; those that fail are kept and the others go on."""
+
+    def __init__(self, examiner: Examiner, score: Score, pool: Pool, progress: Progress | None, total: int) -> None:
+        self.examiner, self.score, self.pool = examiner, score, pool
+        self.progress, self.total, self.done = progress, total, 0
+        self.failures: list[Failure] = []
+
+    def read(self, path: Path) -> torch.Tensor | None:
+        """The signal of a file, or None where there is none."""
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total, path.name)
+        try:
+            return self.examiner.read(path)
+        except DenoiseError as error:
+            self.failures.append(Failure(str(path), str(error)))
+            return None
+
+    def remember(self, paths: Sequence[Path], seed: int) -> int:
+        """Fill the bank of the examiner with as many codes of each file; how many files there were."""
+        generator = torch.Generator().manual_seed(seed)
+        share = max(1, BANK // max(1, len(paths)))
+        known = []
+        for path in paths:
+            if (signal := self.read(path)) is not None:
+                codes = self.examiner.codes(signal)
+                known.append(codes[torch.randperm(len(codes), generator=generator)[:share]])
+        if not known:
+            raise UsageError(f"None of {len(paths)} normal files to measure distances from is usable; give others.")
+        self.examiner.bank = torch.cat(known)[:BANK]
+        return len(known)
+
+    def calibrate(self, paths: Sequence[Path]) -> tuple[list[float], float]:
+        """Scores of normal files, and the largest error of a pixel in all of them."""
+        scores, brightest = [], 0.0
+        for path in paths:
+            if (examined := self.examine(path)) is not None:
+                scores.append(examined[2])
+                brightest = max(brightest, float(examined[1].errors.max()))
+        return scores, brightest
+
+    def examine(self, path: Path) -> tuple[torch.Tensor, Maps, float] | None:
+        """The signal of a file, what is strange in it, and its score."""
+        if (signal := self.read(path)) is None:
+            return None
+        maps = self.examiner.maps(signal)
+        cells = {
+            "error": maps.cell_errors,
+            "code": maps.distances,
+            "both": combined(maps.cell_errors, maps.distances),
+        }[self.score]
+        return signal, maps, _pooled(cells, self.pool)
+
+
+def combined(errors: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
+    """The score `both`, of any shape: what is restored with ease may have a code that no normal one has."""
+    return errors.sqrt() * distances
+
+
+def _pooled(cells: torch.Tensor, pool: Pool) -> float:
+    return float(cells.max() if pool == "max" else cells.mean())
+
+
+def _files(folder: Path, out: Path, medium: str) -> list[Path]:
+    """The pictures or the recordings of a folder, without hidden ones and those of a report inside."""
+    kind = is_audio if medium == "sound" else is_image
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}; check the name.")
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and kind(path)]
+    paths = [path for path in paths if out.resolve() not in path.resolve().parents]
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _normal_files(data: Path, normal: PathLike | None, out: Path, medium: str) -> list[Path]:
+    folder = data / "normal" if normal is None else Path(normal)
+    if normal is None and not folder.is_dir():
+        raise UsageError(f"What is normal? Give a folder of {_NAMES[medium]} as --normal, or put it at {folder}.")
+    paths = _files(folder, out, medium)
+    if len(paths) < 2:
+        raise UsageError(f"There are {len(paths)} {_NAMES[medium]} in {folder}; give at least two normal ones.")
+    return paths
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"The folder {folder} cannot be made: {error.strerror}; choose another with -o.") from error
+
+
+def _write_scores(path: Path, findings: Sequence[Finding], failures: Sequence[Failure]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "error", "code_distance", "score", "p_value", "anomaly", "problem"])
+    for found in findings:
+        numbers = [f"{value:.6g}" for value in (found.error, found.code_distance, found.value, found.p_value)]
+        table.writerow([found.file, *numbers, int(found.anomaly), ""])
+    for failure in failures:
+        table.writerow([failure.source, "", "", "", "", "", failure.error])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+_NAMES = {"image": "pictures", "sound": "recordings"}

@@ -1,0 +1,242 @@
+"""What an autoencoder finds strange about a file: how badly it restores it, how far its code is from known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from denoise.devices import choose_device
+from denoise.errors import MediaError, ModelError
+from denoise.media.atomic import replacing
+from denoise.media.audio import open_audio
+from denoise.media.image import open_image
+from denoise.networks.autoencoder import Autoencoder
+from denoise.networks.logmel import log_mel
+from denoise.networks.stft import HOP_S, hop_length
+from denoise.pretrained import load
+from denoise.windows import Windows, spans
+
+NEIGHBOURS = 3
+BANK = 4096
+"""Most code vectors that are remembered"""
+_WINDOW, _BLOCK = 512, 2048
+_FRAMES = 3750  # a minute
+
+
+class Maps(NamedTuple):
+    """How strange a file is, and where.
+
+    Shape:
+        - errors: `[H, W]`, squared error of each pixel, mean over its bands
+        - cell_errors: `[h, w]`, its mean over the pixels that a code vector stands for
+        - distances: `[h, w]`, of each code vector from the nearest known ones, see `code_distance`
+    """
+
+    errors: Tensor
+    cell_errors: Tensor
+    distances: Tensor
+
+
+class Examiner:
+    """Reads files as the signals an autoencoder was trained on, and sends them through it.
+
+    Args:
+        model: weights of an `Autoencoder`, for pictures or for sound.
+        rate_hz: sound: rate of the spectrograms it was trained on.
+        bands: sound: their mel bands.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+    """
+
+    def __init__(self, model: Any, rate_hz: int = 16_000, bands: int = 64, device: str = "auto") -> None:
+        weights = load(model)
+        if not isinstance(weights.network, Autoencoder):
+            raise ModelError(
+                f"The network of {weights.card.name} is a {type(weights.network).__name__}, which has no code; "
+                "give weights of an Autoencoder, see recipes/autoencoders."
+            )
+        if weights.card.medium == "sound" and weights.network.channels != 1:
+            raise ModelError(f"{weights.card.name} takes {weights.network.channels} bands; spectrograms have one.")
+        self.card = weights.card
+        self.rate_hz, self.bands = rate_hz, bands
+        self.device = choose_device(device)
+        self.network = weights.network.to(self.device)
+        unit = self.network.multiple_of
+        context = -(-self.network.receptive_field // unit) * unit  # whole units, so that codes are cut at whole cells
+        self.windows = Windows(max(_WINDOW, 2 * context + unit), context, multiple_of=unit)
+        self.bank: Tensor | None = None
+
+    def read(self, path: Path) -> Tensor:
+        """A file as `[C, H, W]`, 0..1: of pictures the first frame, of recordings the log-mel spectrogram.
+
+        Recordings are mixed down and made as loud as in training (a peak of half of full scale), whatever their level.
+
+        Raises:
+            UsageError, MediaError: it cannot be read, or is not what the network takes.
+        """
+        return self._spectrogram(path) if self.card.medium == "sound" else self._picture(path)
+
+    def _picture(self, path: Path) -> Tensor:
+        with open_image(path) as picture:
+            frame = next(picture.frames)
+            signal = torch.from_numpy(frame.read(0, frame.size[1]))
+        if signal.shape[0] != self.network.channels:
+            if self.network.channels == 1 and signal.shape[0] == 3:
+                signal = signal.mean(0, keepdim=True)
+            elif signal.shape[0] == 1:
+                signal = signal.expand(self.network.channels, -1, -1)
+            else:
+                raise MediaError(
+                    f"{path} has {signal.shape[0]} bands and {self.card.name} takes {self.network.channels}; "
+                    "convert it to RGB first."
+                )
+        return signal
+
+    def _spectrogram(self, path: Path) -> Tensor:
+        import librosa
+
+        with open_audio(path) as recording:
+            own_hz, length = recording.rate_hz, recording.length
+            steps = range(0, length, 60 * own_hz)
+            parts = [recording.read(start, min(start + 60 * own_hz, length)).mean(0) for start in steps]
+        if self.rate_hz > 1.1 * own_hz:
+            raise MediaError(f"{path} has a rate of {own_hz} Hz; {self.card.name} needs at least {self.rate_hz} Hz.")
+        sound = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        if not (sound.any() and np.isfinite(sound).all()):
+            raise MediaError(f"{path} is empty, silent or not finite; there is nothing to judge.")
+        if own_hz != self.rate_hz:
+            sound = librosa.resample(sound, orig_sr=own_hz, target_sr=self.rate_hz, res_type="soxr_hq")
+        signal = torch.from_numpy(sound)[None]
+        signal = signal * (0.5 / signal.abs().max().clamp_min(1e-9))
+        hop = hop_length(self.rate_hz)
+        frames = -(-signal.shape[1] // hop) + 1
+        pieces = []
+        for first in range(0, frames, _FRAMES):
+            last = min(first + _FRAMES, frames)
+            # A frame reaches one hop to either side. What is cut before it makes one more, which is dropped.
+            lead = min(first, 1)
+            piece = log_mel(signal[:, max(0, first - lead) * hop : last * hop], self.rate_hz, self.bands)
+            pieces.append(piece[0, ..., lead : lead + last - first])
+        return torch.cat(pieces, dim=-1)
+
+    @torch.inference_mode()
+    def _windows(self, signal: Tensor) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], Tensor, Tensor]]:
+        """Where pixels and cells of each window go; its errors `[h, w]` and its codes `[K, h', w']`.
+
+        Windows see all of their context, so the result is that of the whole signal.
+        """
+        steps = self.network.stride
+        rows, columns = (spans(length, self.windows) for length in signal.shape[-2:])
+        for row in rows:
+            for column in columns:
+                part = signal[None, :, row.start : row.stop, column.start : column.stop].to(self.device)
+                code = self.network.encode(part)
+                error = (self.network.decode(code, part.shape[-2:]) - part).square().mean((0, 1))
+                pixels, cells, inner, inner_cells = [], [], [], []
+                for span, step in zip((row, column), steps, strict=True):
+                    kept = slice(span.keep_start - span.start, span.keep_stop - span.start)
+                    pixels.append(slice(span.keep_start, span.keep_stop))
+                    cells.append(slice(span.keep_start // step, -(-span.keep_stop // step)))
+                    inner.append(kept)
+                    inner_cells.append(slice(kept.start // step, -(-kept.stop // step)))
+                yield (
+                    (pixels[0], pixels[1]),
+                    (cells[0], cells[1]),
+                    error[inner[0], inner[1]].cpu(),
+                    code[0, :, inner_cells[0], inner_cells[1]].float(),
+                )
+
+    def codes(self, signal: Tensor) -> Tensor:
+        """All code vectors of a signal. Shape: `[C, H, W] -> [N, K]`."""
+        return torch.cat([code.flatten(1).T.cpu() for *_, code in self._windows(signal)])
+
+    def maps(self, signal: Tensor) -> Maps:
+        """How strange a signal is, and where; `bank` has to hold code vectors `[M, K]`. Shape: `[C, H, W]`."""
+        assert self.bank is not None
+        bank = self.bank.to(self.device)
+        height, width = signal.shape[-2:]
+        (down, across) = self.network.stride
+        errors = torch.empty(height, width)
+        distances = torch.empty(-(-height // down), -(-width // across))
+        for pixels, cells, error, code in self._windows(signal):
+            errors[pixels] = error
+            distances[cells] = code_distance(code.flatten(1).T, bank).view(code.shape[1:]).cpu()
+        return Maps(errors, _cell_means(errors, (down, across)), distances)
+
+
+def code_distance(codes: Tensor, bank: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    """Mean distance of code vectors, scaled to length 1, from the nearest in a bank of such: 0..2.
+
+    The nearest neighbours of features as in Roth et al., "Towards total recall in industrial anomaly detection"
+    (PatchCore), CVPR 2022; scaled because the length of a code says how much ink or sound there is, not of what kind.
+
+    Shape:
+        - codes: `[N, K]`; bank: `[M, K]`
+        - Output: `[N]`
+    """
+    known = F.normalize(bank)
+    nearest = [
+        torch.cdist(F.normalize(part), known).topk(min(neighbours, len(known)), largest=False).values.mean(1)
+        for part in torch.split(codes, _BLOCK)
+    ]
+    return torch.cat(nearest)
+
+
+def _cell_means(errors: Tensor, cell: tuple[int, int]) -> Tensor:
+    """Means over cells; those at the far ends may be smaller. Shape: `[H, W] -> [h, w]`."""
+    return F.avg_pool2d(errors[None, None], cell, ceil_mode=True, count_include_pad=False)[0, 0]
+
+
+def write_picture_map(path: Path, errors: Tensor, brightest: float) -> None:
+    """The root of the error of each pixel in false colours (magma), as large as the picture; raises MediaError.
+
+    Args:
+        path: PNG file.
+        errors: `[H, W]`.
+        brightest: error that the last colour stands for.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    share = (errors / max(brightest, 1e-12)).sqrt().clamp(0, 1).numpy()
+    pixels = colormaps["magma"]((share * 255).round().astype(np.uint8), bytes=True)[..., :3]
+    with replacing(path) as file:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+
+
+def write_sound_map(path: Path, signal: Tensor, errors: Tensor, brightest: float, rate_hz: int) -> None:
+    """The log-mel spectrogram above its error, over time and frequency; raises MediaError when it cannot be written.
+
+    Args:
+        path: PNG file.
+        signal: `[1, bands, N]`, 0..1 for -80..0 dB.
+        errors: `[bands, N]`.
+        brightest: error that the last colour stands for.
+        rate_hz: of the sound that the spectrogram is of.
+    """
+    import librosa
+    from matplotlib.figure import Figure
+
+    bands, frames = errors.shape
+    edges_hz = librosa.mel_frequencies(n_mels=bands + 2, fmin=0, fmax=rate_hz / 2)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = [
+        ((signal[0] * 80 - 80).numpy(), "log-mel spectrogram", "level in dB", -80.0, 0.0),
+        ((errors.sqrt() * 80).numpy(), "what the autoencoder cannot restore", "error in dB", 0.0, 80 * brightest**0.5),
+    ]
+    for axes, (values, title, unit, low, high) in zip(figure.subplots(2, 1, sharex=True), panels, strict=True):
+        extent = (0.0, frames * HOP_S, -0.5, bands - 0.5)
+        image = axes.imshow(
+            values, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=low, vmax=max(high, low + 1e-6)
+        )
+        ticks = np.linspace(0, bands - 1, 6).round().astype(int)
+        axes.set(title=title, ylabel="Hz", yticks=ticks, yticklabels=[f"{edges_hz[k + 1]:.0f}" for k in ticks])
+        figure.colorbar(image, ax=axes, label=unit)
+    axes.set_xlabel("seconds")
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=80)

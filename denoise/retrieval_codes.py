@@ -1,0 +1,144 @@
+"""Codes to find pictures by: of the whole picture, and of its patches at several sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from denoise import pretrained
+from denoise.arrays import to_tensor
+from denoise.errors import UsageError
+from denoise.media.image import open_image
+from denoise.networks.autoencoder import Autoencoder
+
+MOST_PATCHES = 512
+"""A level of patches with more than that is left out, so that large pictures do not fill the index"""
+_CELLS = 8  # of a network without a patch of its own, along the side of what one code is made of
+_POOLED = 4  # to so many cells
+_BATCH = 256
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels"""
+
+
+class Codes(NamedTuple):
+    """Code vectors of parts of a picture.
+
+    Shape:
+        - vectors: `[N, K]` float32
+    """
+
+    boxes: list[Box]
+    vectors: Tensor
+
+
+class Coder:
+    """Turns pictures into code vectors by the encoder of an autoencoder.
+
+    What the network is shown is always of one size: the patch that its code vectors stand for, or eight by eight cells
+    where a code vector stands for one cell. Pictures and patches are brought to it by bilinear interpolation with
+    antialiasing.
+
+    Args:
+        model: name or folder of weights of an `Autoencoder`.
+
+    Raises:
+        ModelError: there are no such weights.
+        UsageError: they are of another network, which has no code.
+    """
+
+    def __init__(self, model: str | os.PathLike[str]) -> None:
+        folder = pretrained.find(model)
+        weights = pretrained.load(model)
+        if not isinstance(weights.network, Autoencoder) or weights.card.medium != "image":
+            raise UsageError(
+                f"The weights {str(model)!r} are no autoencoder for pictures, so there is no code to search by; train "
+                "one with a recipe of recipes/autoencoders and export it."
+            )
+        self.network = weights.network
+        self.model = os.fspath(folder.resolve())
+        self.digest = hashlib.sha256((folder / pretrained.WEIGHTS).read_bytes()).hexdigest()
+        self.patch = self.network.config["side"] is not None
+        self.side = self.network.stride if self.patch else tuple(_CELLS * step for step in self.network.stride)
+        """Height and width of what one code vector is made of, in pixels"""
+
+    def whole(self, picture: Tensor) -> Tensor:
+        """One vector for all of it. Shape: `[C, H, W] -> [1, K]`."""
+        return self._encode(_resize(picture, self.side[0], self.side[1])[None])
+
+    def patches(self, picture: Tensor, fine: int = 2, coarsest: int | None = None) -> Codes:
+        """Vectors of overlapping patches, of the network's own size and of twice, four times ... that.
+
+        A picture that is smaller than a patch is one.
+
+        Args:
+            picture: `[C, H, W]`.
+            fine: patches follow each other at this fraction of their side.
+            coarsest: keep so many levels, of the largest patches; all of them by default.
+        """
+        height, width = picture.shape[1:]
+        levels = []
+        scale = 1
+        while self.side[0] * scale <= height and self.side[1] * scale <= width:
+            tops = _places(height, self.side[0] * scale, fine)
+            lefts = _places(width, self.side[1] * scale, fine)
+            if len(tops) * len(lefts) <= MOST_PATCHES:
+                levels.append((scale, tops, lefts))
+            scale *= 2
+        if not levels:
+            return Codes([(0, 0, width, height)], self.whole(picture))
+        boxes: list[Box] = []
+        vectors = []
+        for scale, tops, lefts in levels[-coarsest if coarsest else 0 :]:
+            high, wide = self.side[0] * scale, self.side[1] * scale
+            small = _resize(picture, round(height / scale), round(width / scale)) if scale > 1 else picture
+            pieces = []
+            for top in tops:
+                for left in lefts:
+                    boxes.append((left, top, left + wide, top + high))
+                    y = min(round(top / scale), small.shape[1] - self.side[0])
+                    x = min(round(left / scale), small.shape[2] - self.side[1])
+                    pieces.append(small[:, y : y + self.side[0], x : x + self.side[1]])
+            vectors.append(self._encode(torch.stack(pieces)))
+        return Codes(boxes, torch.cat(vectors))
+
+    def read(self, picture: Any) -> Tensor:
+        """A file (its first frame) or a picture in memory, in as many bands as the network takes.
+
+        Shape: `-> [C, H, W]` float32, 0..1
+
+        Raises:
+            UsageError, MediaError: it is no picture or cannot be read.
+        """
+        if isinstance(picture, str | os.PathLike):
+            with open_image(Path(picture)) as source:
+                frame = next(iter(source.frames))
+                signal = torch.from_numpy(frame.read(0, frame.size[1]).copy())
+        else:
+            signal = to_tensor(picture)[0][0]
+        bands = signal[:3] if len(signal) >= 3 else signal[:1].expand(3, -1, -1)
+        return bands.mean(0, keepdim=True) if self.network.channels == 1 else bands
+
+    @torch.no_grad()
+    def _encode(self, batch: Tensor) -> Tensor:
+        codes = [self.network.encode(part.contiguous()) for part in torch.split(batch, _BATCH)]
+        code = torch.cat(codes)
+        return (code if self.patch else F.adaptive_avg_pool2d(code, _POOLED)).flatten(1).contiguous()
+
+
+def _resize(picture: Tensor, height: int, width: int) -> Tensor:
+    if picture.shape[1:] == (height, width):
+        return picture
+    return F.interpolate(picture[None], (height, width), mode="bilinear", antialias=True)[0]
+
+
+def _places(length: int, side: int, fine: int) -> list[int]:
+    """Where spans of `side` begin so that they follow each other by `side / fine` and reach both ends."""
+    last = length - side
+    return [*range(0, last, max(1, side // fine)), last]

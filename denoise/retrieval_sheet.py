@@ -1,0 +1,81 @@
+"""A picture of what was looked for and what was found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from denoise.arrays import to_tensor
+from denoise.errors import DenoiseError, MediaError
+from denoise.media.image import open_image
+
+_SIDE_PX, _TEXT_PX, _GAP_PX, _COLUMNS = 180, 40, 12, 6
+
+Found = tuple[str, str, tuple[int, int, int, int] | None]
+"""Path, what to write under it, and the part to frame, in pixels"""
+
+
+def write_sheet(query: Any, hits: Sequence[Found], path: str | os.PathLike[str]) -> None:
+    """Write the query and the hits as rows of small pictures; raises MediaError when that fails.
+
+    A hit that cannot be read any more is a gray square.
+    """
+    tiles = [(_thumbnail(query, None), "looked for", "")]
+    for number, (file, note, box) in enumerate(hits, 1):
+        tiles.append((_thumbnail(file, box), f"{number}. {Path(file).name}", note))
+    columns = min(_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    wide, high = _SIDE_PX + _GAP_PX, _SIDE_PX + _TEXT_PX + _GAP_PX
+    sheet = Image.new("RGB", (columns * wide + _GAP_PX, rows * high + _GAP_PX), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    for place, (picture, title, note) in enumerate(tiles):
+        left, top = _GAP_PX + place % columns * wide, _GAP_PX + place // columns * high
+        sheet.paste(picture, (left + (_SIDE_PX - picture.width) // 2, top + (_SIDE_PX - picture.height) // 2))
+        if place == 0:
+            draw.rectangle((left - 4, top - 4, left + _SIDE_PX + 3, top + _SIDE_PX + 3), outline="#2563eb", width=2)
+        draw.text((left, top + _SIDE_PX + 4), _shorten(title, draw, font), fill="black", font=font)
+        draw.text((left, top + _SIDE_PX + 20), note, fill="#5b6472", font=font)
+    try:
+        sheet.save(Path(path))
+    except (OSError, ValueError) as error:
+        raise MediaError(f"The sheet {path} cannot be written: {error}.") from error
+
+
+def _thumbnail(source: Any, box: tuple[int, int, int, int] | None) -> Image.Image:
+    try:
+        pixels = _pixels(source)
+    except DenoiseError:
+        return Image.new("RGB", (_SIDE_PX, _SIDE_PX), "#e5e7eb")
+    full = Image.fromarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+    method = Image.Resampling.NEAREST if max(full.size) < _SIDE_PX else Image.Resampling.LANCZOS
+    small = ImageOps.contain(full, (_SIDE_PX, _SIDE_PX), method)
+    if box is not None:
+        across, down = small.width / full.width, small.height / full.height
+        frame = (box[0] * across, box[1] * down, box[2] * across - 1, box[3] * down - 1)
+        ImageDraw.Draw(small).rectangle(frame, outline="#ea580c", width=2)
+    return small
+
+
+def _pixels(source: Any) -> np.ndarray:
+    """Shape: `[3, H, W]`, 0..1."""
+    if isinstance(source, str | os.PathLike):
+        with open_image(Path(source)) as picture:
+            frame = next(iter(picture.frames))
+            bands = frame.read(0, frame.size[1])
+    else:
+        bands = to_tensor(source)[0][0].numpy()
+    return np.array(bands[:3] if len(bands) >= 3 else np.repeat(bands[:1], 3, axis=0))
+
+
+def _shorten(text: str, draw: ImageDraw.ImageDraw, font: Any) -> str:
+    if draw.textlength(text, font) <= _SIDE_PX:
+        return text
+    while text and draw.textlength(text + "...", font) > _SIDE_PX:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,84 @@
+"""`denoise tour`: the autoencoder family, explained by what small networks measure while you wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from denoise.errors import MediaError, UsageError
+from denoise.media.atomic import replacing
+from denoise.tour import page
+from denoise.tour.chapters import CHAPTERS, Numbers
+from denoise.tour.training import Progress, Trainings
+from denoise.training.arrays import load_digits
+
+__all__ = ["Tour", "write_tour"]
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What was written, and what was measured for it."""
+
+    page: str
+    """Path of index.html; the pictures and measured.json lie beside it"""
+    trainings: int
+    steps: int
+    seconds: float
+    measured: dict[str, Numbers]
+    """By chapter"""
+
+
+def write_tour(
+    out: str | os.PathLike[str] = "tour", effort: float = 1.0, seed: int = 0, progress: Progress | None = None
+) -> Tour:
+    """Train small networks for about two minutes and write a page about what they did.
+
+    Everything is made on the spot, of points along a curve and of the digits that come with scikit-learn.
+
+    Args:
+        out: folder to write to.
+        effort: factor on the length of every training.
+        seed: of all that is drawn.
+        progress: told how far the work is.
+
+    Raises:
+        UsageError: `effort` is not positive, or `out` is a file.
+        MediaError: the folder or a file cannot be written.
+    """
+    if not 0 < effort < float("inf"):
+        raise UsageError(f"effort={effort} is not allowed: give a number above 0, 1 for the whole tour.")
+    folder, began = Path(out), time.perf_counter()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder to write the tour to.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be made: {error.strerror}; choose another folder.") from error
+    split = load_digits()
+    trainings = Trainings(effort, seed, progress)
+    chapters = []
+    for write_chapter in CHAPTERS:
+        chapter = write_chapter(trainings, split)
+        with replacing(folder / f"{chapter.name}.png") as file:
+            chapter.figure.savefig(file, format="png", dpi=160, bbox_inches="tight", pad_inches=0.1)
+        chapters.append(chapter)
+    seconds = time.perf_counter() - began
+    facts = (
+        f"{trainings.count} networks, {trainings.steps:,} training steps, {seconds:.0f} seconds, threads: "
+        f"{torch.get_num_threads()}; seed {seed}, torch {torch.__version__}. Written by `denoise tour`; the numbers "
+        f"are in measured.json."
+    )
+    measured = {chapter.name: chapter.measured for chapter in chapters}
+    _write(folder / "measured.json", json.dumps(measured, indent=2) + "\n")
+    _write(folder / "index.html", page.write(chapters, facts))  # last, so that a page has all its pictures
+    return Tour(str(folder / "index.html"), trainings.count, trainings.steps, seconds, measured)
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text.encode())
