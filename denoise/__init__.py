@@ -2,7 +2,7 @@
 
     >>> import denoise
     >>> sorted(name for name in denoise.__all__ if name.islower())
-    ['detect', 'index', 'load', 'models', 'restore', 'search']
+    ['detect', 'index', 'load', 'models', 'restore', 'search', 'write_tour']
 
 The public names are resolved on first use (PEP 562), so that `import denoise` costs milliseconds.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from denoise.sound import SoundRestorer
     from denoise.sound_files import SoundReport
     from denoise.streamer import Streamer
+    from denoise.tour import Tour, write_tour
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "SoundReport",
     "SoundRestorer",
     "Streamer",
+    "Tour",
     "UsageError",
     "detect",
     "index",
@@ -47,6 +49,7 @@ __all__ = [
     "models",
     "restore",
     "search",
+    "write_tour",
 ]
 
 _HOMES = {
@@ -59,12 +62,14 @@ _HOMES = {
     "SoundReport": "denoise.sound_files",
     "SoundRestorer": "denoise.sound",
     "Streamer": "denoise.streamer",
+    "Tour": "denoise.tour",
     "detect": "denoise.detection",
     "index": "denoise.retrieval",
     "load": "denoise.loading",
     "models": "denoise.pretrained",
     "restore": "denoise.pipeline",
     "search": "denoise.retrieval",
+    "write_tour": "denoise.tour",
 }
 
 

@@ -227,6 +227,8 @@ def detect(
     for failure in found.failures:
         typer.echo(f"{failure.source}: {failure.error}", err=True)
     typer.echo(f"{len(found.anomalies)} of {len(found.findings)} are unusual; all scores: {found.scores}")
+    if found.failures:
+        raise DenoiseError(f"{len(found.failures)} files could not be judged; they are named above.")
 
 
 @app.command()
@@ -253,6 +255,8 @@ def index(
         f"{report.index}: {report.pictures} pictures, {report.patches} patches; {len(report.added)} new, "
         f"{len(report.changed)} changed, {len(report.removed)} gone, {report.unchanged} as they were"
     )
+    if report.failures:
+        raise DenoiseError(f"{len(report.failures)} files could not be indexed; they are named above.")
 
 
 @app.command()
@@ -264,25 +268,32 @@ def search(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write query and hits to this picture.", show_default=False)
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Where the weights lie now, if moved.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
     """Find the pictures of an index that are most like one."""
     from denoise.retrieval import search as run
 
-    for hit in run(query, index, k, patches, sheet=sheet):
+    for hit in run(query, index, k, patches, model, sheet):
         typer.echo(_json(hit) if as_json else f"{hit.distance:8.4f}  {hit.path}")
 
 
 @app.command()
 def tour(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("tour"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the page to.")] = Path("tour"),
+    effort: Annotated[float, typer.Option(help="Factor on the length of every training.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    as_json: Json = False,
 ) -> None:
-    """Train small autoencoders for two minutes and write a page that explains the family by what they measured."""
+    """Train small autoencoders for about two minutes and write a page about what they did: start here."""
     from denoise.tour import write_tour
 
     with _progress() as progress:
-        written = write_tour(out, progress=progress)
-    typer.echo(f"Wrote {written.page} ({written.trainings} networks, {written.seconds:.0f} s)")
+        result = write_tour(out, effort, seed, progress)
+    if as_json:
+        typer.echo(_json(result))
+    else:
+        typer.echo(f"Wrote {result.page} ({result.trainings} networks, {result.seconds:.0f} s); open it in a browser.")
 
 
 @app.callback(invoke_without_command=True)

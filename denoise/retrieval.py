@@ -24,7 +24,7 @@ from torch import Tensor
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import replacing
 from denoise.media.image import is_image
-from denoise.retrieval_codes import Box, Coder
+from denoise.retrieval_codes import MOST_PATCHES, Box, Coder
 from denoise.retrieval_sheet import write_sheet
 
 PathLike = str | os.PathLike[str]
@@ -41,7 +41,7 @@ class Hit:
 
     path: str
     distance: float
-    """Between the codes, Euclidean; of patches the mean over those of the query, each with the nearest one"""
+    """Euclidean, between the codes; of patches from 0 (each of the query has its like) to 1 (none has)"""
     box: Box | None = None
     """The patch that is nearest to one of the query: left, top, right and bottom in pixels; None for whole pictures"""
 
@@ -161,7 +161,7 @@ def search(
     book.check(coder, store)
     picture = coder.read(query)
     if patches:
-        hits = book.nearest_patches(coder.patches(picture, fine=4, coarsest=2).vectors, k)
+        hits = book.nearest_patches(coder.patches(picture, fine=8, coarsest=3, most=4 * MOST_PATCHES).vectors, k)
     else:
         hits = book.nearest(coder.whole(picture), k)
     if sheet is not None:
@@ -253,30 +253,35 @@ class _Book:
         return [Hit(self._path(owners[n]), _root(distance)) for distance, n in pairs if n >= 0]
 
     def nearest_patches(self, vectors: Tensor, k: int) -> list[Hit]:
-        """Each patch of the query gives every file the distance of its nearest patch, or of the last one found."""
+        """Files by the mean of (1 - d / e)^2 over the patches of the query: d the distance of the file's nearest
+        patch, e that of the last of those found in all files; a file with none of these gets nothing.
+
+        The square makes a few patches that lie alike count for more than many that happen to be similar; the quotient
+        keeps plain patches, which are near to everything, from counting at all.
+        """
         owners = {
             file["first"] + 1 + n: (name, n) for name, file in self.files.items() for n in range(len(file["boxes"]))
         }
         if not owners:
             return []
         squared, numbers = self.vectors["patches"].search(vectors.numpy(), min(_NEAREST, len(owners)))
-        saved: dict[str, float] = {}  # against the last one found, summed over patches of the query
+        score: dict[str, float] = {}
         best: dict[str, tuple[float, int]] = {}
-        last = [_root(row[-1]) for row in squared]
-        for row, found, limit in zip(squared, numbers, last, strict=True):
-            nearest: dict[str, float] = {}
+        for row, found in zip(squared, numbers, strict=True):
+            last = _root(row[-1]) or 1.0  # as good as anything where all are identical
+            seen = set()
             for value, number in zip(row, found, strict=True):
                 name, n = owners[number]
-                distance = _root(value)
-                nearest.setdefault(name, distance)
-                if name not in best or distance < best[name][0]:
-                    best[name] = (distance, n)
-            for name, distance in nearest.items():
-                saved[name] = saved.get(name, 0.0) + limit - distance
-        order = sorted(saved, key=lambda name: (-saved[name], best[name][0]))[:k]
-        mean = sum(last) / len(last)
+                if name in seen:
+                    continue
+                seen.add(name)
+                near = max(0.0, 1 - _root(value) / last) ** 2
+                score[name] = score.get(name, 0.0) + near / len(vectors)
+                if name not in best or near > best[name][0]:
+                    best[name] = (near, n)
+        order = sorted(score, key=lambda name: (-score[name], name))[:k]
         return [
-            Hit(self._path(name), mean - saved[name] / len(last), tuple(self.files[name]["boxes"][best[name][1]]))
+            Hit(self._path(name), 1 - math.sqrt(score[name]), tuple(self.files[name]["boxes"][best[name][1]]))
             for name in order
         ]
 

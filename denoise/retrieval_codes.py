@@ -17,7 +17,7 @@ from denoise.errors import UsageError
 from denoise.media.image import open_image
 from denoise.networks.autoencoder import Autoencoder
 
-MOST_PATCHES = 512
+MOST_PATCHES = 1024
 """A level of patches with more than that is left out, so that large pictures do not fill the index"""
 _CELLS = 8  # of a network without a patch of its own, along the side of what one code is made of
 _POOLED = 4  # to so many cells
@@ -72,7 +72,7 @@ class Coder:
         """One vector for all of it. Shape: `[C, H, W] -> [1, K]`."""
         return self._encode(_resize(picture, self.side[0], self.side[1])[None])
 
-    def patches(self, picture: Tensor, fine: int = 2, coarsest: int | None = None) -> Codes:
+    def patches(self, picture: Tensor, fine: int = 2, coarsest: int | None = None, most: int = MOST_PATCHES) -> Codes:
         """Vectors of overlapping patches, of the network's own size and of twice, four times ... that.
 
         A picture that is smaller than a patch is one.
@@ -81,6 +81,7 @@ class Coder:
             picture: `[C, H, W]`.
             fine: patches follow each other at this fraction of their side.
             coarsest: keep so many levels, of the largest patches; all of them by default.
+            most: levels of more patches are left out.
         """
         height, width = picture.shape[1:]
         levels = []
@@ -88,7 +89,7 @@ class Coder:
         while self.side[0] * scale <= height and self.side[1] * scale <= width:
             tops = _places(height, self.side[0] * scale, fine)
             lefts = _places(width, self.side[1] * scale, fine)
-            if len(tops) * len(lefts) <= MOST_PATCHES:
+            if len(tops) * len(lefts) <= most:
                 levels.append((scale, tops, lefts))
             scale *= 2
         if not levels:

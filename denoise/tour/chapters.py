@@ -234,8 +234,8 @@ def capable(trainings: Trainings, split: Split) -> Chapter:
         [
             "Nothing above holds by itself. Given few examples and much freedom, an autoencoder learns the examples: "
             "even a code of one number can stand for “the third point”. The error on what it learned from tells "
-            "nothing then; only the error on other data does. More data, a corruption or a penalty are the remedies; whether a "
-            "shorter code is one too can be seen on the right.",
+            "nothing then; only the error on other data does. More data, a corruption or a penalty are the "
+            "remedies; whether a shorter code is one too can be seen on the right.",
         ],
         f"Left, points it learned from are {few.trained:.3f} off and others {few.tested:.3f}. Right, after all steps "
         f"the code "

@@ -65,10 +65,12 @@ class SoundRestoration(Restoration):
         """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
         seen = self._seen(batch, torch.Generator().manual_seed(1000 + batch_idx))
         restored = self._restored(seen.observed, batch.rate_hz)
-        logged = {"sync_dist": True, "batch_size": len(batch.clean)}
-        self.log("val/loss", at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight), **logged)
-        self.log("val/si_sdr_noisy_db", si_sdr_db(seen.observed, seen.target).mean(), **logged)
-        self.log("val/si_sdr_db", si_sdr_db(restored, seen.target).mean(), **logged)
+        scores = {
+            "val/loss": at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight),
+            "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.target).mean(),
+            "val/si_sdr_db": si_sdr_db(restored, seen.target).mean(),
+        }
+        self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
 
     def _seen(self, batch: Sounds, generator: torch.Generator) -> Corrupted:
