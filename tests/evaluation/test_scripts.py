@@ -36,7 +36,7 @@ def photo(tmp_path: Path) -> Path:
 
 def test_all_scripts_are_here() -> None:
     sound = ["sound_memory", "sound_seams", "speech", "speech_speed"]
-    assert sorted(SCRIPTS) == sorted(["awgn", "camera", "memory", "seams", *sound, "speed", "training"])
+    assert sorted(SCRIPTS) == sorted(["autoencoders", "awgn", "camera", "memory", "seams", *sound, "speed", "training"])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
