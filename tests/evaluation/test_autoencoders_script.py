@@ -53,6 +53,19 @@ def test_every_member_can_be_built(script: ModuleType) -> None:
             assert network(picture).shape == picture.shape
 
 
+def test_warp(script: ModuleType) -> None:
+    picture = torch.zeros(3, 1, 28, 28)
+    picture[..., 10:18, 10:18] = 1
+    generator = torch.Generator().manual_seed(0)
+    seen = script.Warp()(picture, generator)
+    assert seen.target is picture
+    assert seen.observed.shape == picture.shape
+    assert seen.observed.sum((1, 2, 3)).tolist() == pytest.approx([64] * 3, rel=0.35)
+    assert (seen.observed - picture).abs().amax((1, 2, 3)).min() > 0.1
+    same = {"maps": torch.eye(2, 3).expand(3, -1, -1)}
+    torch.testing.assert_close(script.Warp().apply(picture, same).observed, picture)
+
+
 def test_scores(script: ModuleType) -> None:
     labels = torch.arange(40) % 2
     pictures = torch.zeros(40, 1, 8, 8)
