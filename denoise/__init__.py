@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from denoise.errors import DenoiseError, MediaError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from denoise.detection import Detection, detect
+    from denoise.detection import Detection, Finding, detect
     from denoise.loading import load
     from denoise.pipeline import Failure, Report, restore
     from denoise.pretrained import models
@@ -32,6 +32,7 @@ __all__ = [
     "DenoiseError",
     "Detection",
     "Failure",
+    "Finding",
     "Hit",
     "IndexReport",
     "MediaError",
@@ -55,6 +56,7 @@ __all__ = [
 _HOMES = {
     "Detection": "denoise.detection",
     "Failure": "denoise.pipeline",
+    "Finding": "denoise.detection",
     "Hit": "denoise.retrieval",
     "IndexReport": "denoise.retrieval",
     "Report": "denoise.pipeline",

@@ -211,6 +211,8 @@ def detect(
     false_alarm_rate: Annotated[float, typer.Option(help="Share of normal ones that may be reported.")] = 0.05,
     score: Annotated[str, typer.Option(help="error (of the reconstruction), code (distance) or both.")] = "both",
     pool: Annotated[str, typer.Option(help="max: as strange as the strangest part; mean: as all of it.")] = "max",
+    rate_hz: Annotated[int, typer.Option(help="Sound: rate of the spectrograms that the model saw.")] = 16_000,
+    bands: Annotated[int, typer.Option(help="Sound: their mel bands.")] = 64,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -218,7 +220,8 @@ def detect(
     from denoise.detection import detect as run
 
     with _progress() as progress:
-        found = run(model, data, out, normal, false_alarm_rate, score, pool, device=device, progress=progress)  # type: ignore[arg-type]
+        options = (normal, false_alarm_rate, score, pool, rate_hz, bands, device)
+        found = run(model, data, out, *options, progress=progress)  # type: ignore[arg-type]
     if as_json:
         typer.echo(_json(found))
         return
