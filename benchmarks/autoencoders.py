@@ -23,9 +23,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +46,7 @@ from denoise.detection import combined
 from denoise.detection_maps import code_distance
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import Contractive, KLCode, L1Code, estimate_jacobian_norm
+from denoise.tour.training import quiet
 from denoise.training.arrays import Arrays, Split, load_arrays, load_digits
 from denoise.training.autoencoders import (
     ContractiveAutoencoder,
@@ -157,7 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--shorten", type=float, default=1.0, help="multiplies all numbers of steps")
     options.add_argument("--json", type=Path, help="also write the numbers to this file")
     chosen = options.parse_args(arguments)
-    _quiet()
     torch.set_num_threads(1)
     split = load_digits() if chosen.data is None else load_arrays(chosen.data)
     print(
@@ -210,18 +208,19 @@ def train(member: Member, side: int, data: Path | None, classes: list[int] | Non
     """A member trained on some classes, ready to use."""
     torch.manual_seed(0)
     module = member.build(side)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        precision=member.precision,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, datamodule=Arrays(data, classes, batch_size=64))
+    with quiet():
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            precision=member.precision,
+            gradient_clip_val=1.0,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=Arrays(data, classes, batch_size=64))
     return module.network.eval().requires_grad_(False)
 
 
@@ -359,11 +358,6 @@ def _row(name: str, error: float | None, precision: float | None, denoised_db: f
         "denoised dB": denoised_db,
         "cpu s": None,
     }
-
-
-def _quiet() -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Trainings:
             self.progress(self.count, TRAININGS, type(module).__name__)
         steps = max(2, round(steps * self.effort))
         module.warmup_steps = min(module.warmup_steps, steps // 10)
-        with _quiet():
+        with quiet():
             trainer = L.Trainer(
                 accelerator="cpu",
                 devices=1,
@@ -94,7 +94,7 @@ class _Watch(L.Callback):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Lightning has much to say about trainings that are not meant to be quick."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
