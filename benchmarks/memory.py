@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import parser, report, write_json, write_large_photo
+from _common import in_new_process, parser, peak_bytes, report, write_json, write_large_photo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             photo = Path(folder, "photo.jpg")
             # Not in this process: a child's peak counts from what its parent held when it started.
-            _in_new_process(write_large_photo, photo, megapixels, chosen.picture)
-            peak, seconds = _in_new_process(restore, photo, chosen.model, chosen.dtype)
+            in_new_process(write_large_photo, photo, megapixels, chosen.picture)
+            peak, seconds = in_new_process(restore, photo, chosen.model, chosen.dtype)
         rows.append({"megapixels": megapixels, "peak MB": peak / 1e6, "s": seconds})
     report(rows)
     small, large = rows
@@ -37,16 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def restore(photo: Path, model: str, dtype: str) -> tuple[int, float]:
     """Restore a file; the peak of this process in bytes, and the seconds it took."""
     from denoise.loading import load
-    from denoise.pipeline import restore_file
+    from denoise.pipeline import restore_picture_file
 
-    done = restore_file(load(model, dtype=dtype), photo, photo.with_name("restored.jpg"))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, done.seconds
-
-
-def _in_new_process(work: Callable[..., Any], *arguments: Any) -> Any:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+    done = restore_picture_file(load(model, dtype=dtype), photo, photo.with_name("restored.jpg"))
+    return peak_bytes(), done.seconds
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from _common import (
 from PIL import Image
 
 from denoise.loading import load
-from denoise.pipeline import restore_file
+from denoise.pipeline import restore_picture_file
 from denoise.restorer import Restorer
 
 WINDOW_PX = 512
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         photo, small, out = (Path(folder, name) for name in ("photo.jpg", "small.jpg", "restored.jpg"))
         write_large_photo(photo, chosen.megapixels, chosen.picture)
         write_large_photo(small, 0.4, chosen.picture)
-        whole = chosen.megapixels / best_seconds(lambda: restore_file(restorer, photo, out), chosen.repeats)
+        whole = chosen.megapixels / best_seconds(lambda: restore_picture_file(restorer, photo, out), chosen.repeats)
         part = large_photo(0.4, chosen.picture).crop((0, 0, chosen.bm3d_px, chosen.bm3d_px))
         bm3d = chosen.bm3d_px**2 / 1e6 / best_seconds(lambda: _bm3d(part), chosen.repeats)
         start = best_seconds(lambda: _command("--help"), 5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from denoise.media.audio_decode import BLOCK, Block, cut_off, decoder
 from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for
 from denoise.media.audio_tags import Tags, read_tags, write_tags
 from denoise.media.audio_write import Clip, Levels, Writer, verify
+from denoise.media.inputs import check_input
 
 __all__ = ["Levels", "Recording", "Writer", "is_audio", "open_audio"]
 
@@ -59,7 +59,7 @@ class Recording:
     """
 
     def __init__(self, path: Path) -> None:
-        _check_input(path)
+        check_input(path, "sound")
         self.path = path
         with _reading(path):
             self._decoder = decoder(path)
@@ -180,21 +180,6 @@ class Recording:
         """Let go of the blocks that end before `start`."""
         while self._held and self._at + self._held[0].shape[1] <= start:
             self._at += self._held.pop(0).shape[1]
-
-
-def _check_input(path: Path) -> None:
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}.") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}; name a sound file.")
-    if status.st_size == 0:
-        raise MediaError(f"{path} is empty; there is nothing to restore in it.")
-    if not os.access(path, os.R_OK):
-        raise MediaError(f"{path} may not be read: permission denied.")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from denoise.media.image_formats import (
 )
 from denoise.media.image_frame import COLOURS, Frame, pillow_frame
 from denoise.media.image_metadata import Carried, gather
+from denoise.media.inputs import check_input
 
 __all__ = ["Frame", "Picture", "is_image", "open_image"]
 
@@ -75,7 +75,7 @@ class Picture:
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
-        _check_input(path)
+        check_input(path, "picture")
         self.path = path
         self._max_pixels = max_pixels
         self._frames: list[Frame] = []
@@ -213,19 +213,6 @@ def _bits(image: Image.Image, path: Path) -> int:
     if isinstance(image, TiffImageFile) and image.tag_v2.get(258) == (12,):
         return 12
     return {"1": 1, "I;16": 16, "I;16B": 16}.get(image.mode, 8)
-
-
-def _check_input(path: Path) -> None:
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}.") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is {'a folder' if path.is_dir() else 'not a file'}; name a picture file.")
-    if status.st_size == 0:
-        raise MediaError(f"{path} is empty; there is nothing to restore in it.")
 
 
 def _too_large(path: Path, max_pixels: int) -> UsageError:

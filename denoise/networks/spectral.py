@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from denoise.networks.stft import HOP_S
+from denoise.networks.stft import HOP_S, compress
 
 BIN_HZ = 0.5 / HOP_S
 _COMPRESSION = 0.3
@@ -104,8 +104,7 @@ class SpectralUNet(nn.Module):
 
     def _features(self, seen: Tensor) -> Tensor:
         """Magnitude and both parts, compressed to the power 0.3 and merged: `[B, 3, N, bands]`."""
-        power = seen.square().sum(1, keepdim=True) + _TINY
-        compressed = torch.cat([power ** (_COMPRESSION / 2), seen * power ** ((_COMPRESSION - 1) / 2)], dim=1)
+        compressed = torch.cat(compress(seen, _COMPRESSION, _TINY), dim=1)
         low, high = compressed[..., :_LINEAR], compressed[..., _LINEAR:]
         merge = self.merge[_LINEAR : seen.shape[-1], _LINEAR:]
         merged = high @ merge if seen.shape[-1] > _LINEAR else high.new_zeros(*high.shape[:-1], merge.shape[1])

@@ -44,6 +44,17 @@ def synthesise(spectra: Tensor, hop: int, length: int) -> Tensor:
     return signal[:, :length]
 
 
+def compress(spectra: Tensor, exponent: float, floor: float) -> tuple[Tensor, Tensor]:
+    """Magnitudes raised to a power, and the parts with magnitudes so raised: quiet sounds count more.
+
+    Shape:
+        - Input: `[B, 2, N, K]`; `floor` is added to its squared magnitudes
+        - Output: `[B, 1, N, K]` and `[B, 2, N, K]`
+    """
+    power = spectra.square().sum(1, keepdim=True) + floor
+    return power ** (exponent / 2), spectra * power ** ((exponent - 1) / 2)
+
+
 def _window(hop: int, like: Tensor) -> Tensor:
     """`sin(pi k / 2 hop)`, the square root of the periodic Hann window."""
     return torch.sin(torch.arange(2 * hop, device=like.device, dtype=like.dtype) * (torch.pi / (2 * hop)))

@@ -12,7 +12,7 @@ from denoise.errors import UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import Contractive, KLCode, L1Code, Penalty
 from denoise.training.losses import SquaredError
-from denoise.training.modules import Restoration
+from denoise.training.modules import Restoration, corrupt
 
 
 class RegularizedAutoencoder(Restoration):
@@ -56,8 +56,7 @@ class RegularizedAutoencoder(Restoration):
     def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
         """Corrupt, encode, decode, compare; raises DenoiseError when the loss is no longer a number."""
         generator = self._generator(clean, batch_idx)
-        with torch.autocast(clean.device.type, enabled=False):
-            seen = self.corruption(clean, generator)
+        seen = corrupt(self.corruption, clean, generator)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         code = self.network.encode(observed)
         self.check(observed, code)

@@ -70,7 +70,7 @@ class Restoration(L.LightningModule):
     def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         generator = self._generator(clean, batch_idx)
-        seen = _corrupt(self.corruption, clean, generator)
+        seen = corrupt(self.corruption, clean, generator)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         condition, level_loss = seen.condition, None
         if self.noise_level is not None:
@@ -118,7 +118,7 @@ class Restoration(L.LightningModule):
         """PSNR of every validation corruption, drawn alike each time, and how far off the estimated level is."""
         shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
-            seen = _corrupt(corruption, clean, torch.Generator(clean.device).manual_seed(1000 * batch_idx + k))
+            seen = corrupt(corruption, clean, torch.Generator(clean.device).manual_seed(1000 * batch_idx + k))
             observed = seen.observed.contiguous(memory_format=torch.channels_last)
             restored = self.network(observed, seen.condition)
             self.log(f"val/psnr_{name}_db", _psnr_db(restored, seen), sync_dist=True)
@@ -186,7 +186,7 @@ class Restoration(L.LightningModule):
         return {part: describe(module) for part, module in parts.items() if module is not None}
 
 
-def _corrupt(corruption: Corruption, clean: Tensor, generator: torch.Generator) -> Corrupted:
+def corrupt(corruption: Corruption, clean: Tensor, generator: torch.Generator) -> Corrupted:
     """Corrupt in float32, whatever the network computes in: filters in bfloat16 would add errors of their own."""
     with torch.autocast(clean.device.type, enabled=False):
         return corruption(clean, generator)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from denoise.corruptions.additive import Noise
 from denoise.corruptions.base import Corrupted
 from denoise.corruptions.sound import at_rate
 from denoise.networks.stft import analyse, hop_length, synthesise
-from denoise.training.modules import Restoration
+from denoise.training.modules import Restoration, corrupt
 from denoise.training.sound_losses import si_sdr_db
 
 
@@ -76,9 +76,7 @@ class SoundRestoration(Restoration):
     def _seen(self, batch: Sounds, generator: torch.Generator) -> Corrupted:
         if batch.observed is not None:
             return Corrupted(batch.observed, None, batch.clean)
-        with torch.autocast(batch.clean.device.type, enabled=False):
-            seen: Corrupted = at_rate(self.corruption, batch.rate_hz)(batch.clean, generator)
-        return seen
+        return corrupt(at_rate(self.corruption, batch.rate_hz), batch.clean, generator)
 
     def _restored(self, observed: Tensor, rate_hz: int) -> Tensor:
         hop = hop_length(rate_hz)

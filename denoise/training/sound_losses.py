@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from denoise.errors import UsageError
-from denoise.networks.stft import analyse, hop_length
+from denoise.networks.stft import analyse, compress, hop_length
 
 _TINY = 1e-8
 
@@ -50,14 +50,11 @@ class CompressedSpectrum(nn.Module):
         """The loss, a scalar."""
         hop = hop_length(self.rate_hz)
         level = target.square().mean((1, 2), keepdim=True).sqrt() + 1e-4
-        ours, theirs = (self._compressed(analyse((s / level).flatten(0, 1), hop)) for s in (restored, target))
+        spectra = [analyse((signal / level).flatten(0, 1), hop) for signal in (restored, target)]
+        ours, theirs = (compress(spectrum, self.compression, _TINY) for spectrum in spectra)
         magnitudes = (ours[0] - theirs[0]).square().mean()
         parts = (ours[1] - theirs[1]).square().sum(1).mean()
         return (1 - self.complex_share) * magnitudes + self.complex_share * parts
-
-    def _compressed(self, spectra: Tensor) -> tuple[Tensor, Tensor]:
-        power = spectra.square().sum(1, keepdim=True) + _TINY
-        return power ** (self.compression / 2), spectra * power ** ((self.compression - 1) / 2)
 
 
 class MultiResolutionSTFT(nn.Module):

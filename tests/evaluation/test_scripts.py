@@ -107,6 +107,21 @@ def test_large_photo_has_the_size_asked_for(megapixels: float, script: Load, pho
     assert made.width / made.height == pytest.approx(4 / 3, rel=0.03)
 
 
+def test_memory_restores_a_file(tiny_weights: Path, photo: Path, script: Load) -> None:
+    peak, seconds = script("memory").restore(photo, str(tiny_weights), "float32")
+    assert peak > 1e6 and seconds > 0
+    assert photo.with_name("restored.jpg").is_file()
+
+
+def test_speed(tiny_weights: Path, script: Load, tmp_path: Path) -> None:
+    pytest.importorskip("bm3d", reason="pip install 'denoise-toolkit[bench]'")
+    sizes = ("--megapixels", "0.05", "--repeats", "1", "--bm3d-px", "32")
+    script("speed").main(
+        ["--model", str(tiny_weights), "--dtype", "float32", *sizes, "--json", str(tmp_path / "x.json")]
+    )
+    assert json.loads((tmp_path / "x.json").read_text())
+
+
 def test_figure(script: Load, tiny_weights: Path, tmp_path: Path) -> None:
     script("figure").main(["--model", str(tiny_weights), "--out", str(tmp_path / "new" / "figure.png")])
     with Image.open(tmp_path / "new" / "figure.png") as figure:
