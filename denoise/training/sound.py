@@ -56,7 +56,7 @@ class SoundRestoration(Restoration):
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         seen = self._seen(batch, self._generator(batch.clean, batch_idx))
         restored = self._restored(seen.observed, batch.rate_hz)
-        loss: Tensor = at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight)
+        loss = self._compare(restored, seen, batch.rate_hz)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.target).mean())
         return self.checked(loss)
@@ -66,7 +66,7 @@ class SoundRestoration(Restoration):
         seen = self._seen(batch, torch.Generator().manual_seed(1000 + batch_idx))
         restored = self._restored(seen.observed, batch.rate_hz)
         scores = {
-            "val/loss": at_rate(self.loss, batch.rate_hz)(restored, seen.target, seen.weight),
+            "val/loss": self._compare(restored, seen, batch.rate_hz),
             "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.target).mean(),
             "val/si_sdr_db": si_sdr_db(restored, seen.target).mean(),
         }
@@ -83,3 +83,8 @@ class SoundRestoration(Restoration):
         spectra = analyse(observed.flatten(0, 1).float(), hop)
         restored = self.network(spectra, None)
         return synthesise(restored.float(), hop, observed.shape[-1]).view_as(observed)
+
+    def _compare(self, restored: Tensor, seen: Corrupted, rate_hz: int) -> Tensor:
+        """The loss in float32: losses for sound take products and differences of large numbers."""
+        with torch.autocast(restored.device.type, enabled=False):
+            return at_rate(self.loss, rate_hz)(restored, seen.target, seen.weight)  # type: ignore[no-any-return]

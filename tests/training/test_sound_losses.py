@@ -10,9 +10,10 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 from denoise.corruptions.sound import at_rate
 from denoise.errors import UsageError
 from denoise.networks.stft import analyse
+from denoise.training.perceptual import Disturbance
 from denoise.training.sound_losses import SISDR, CompressedSpectrum, MultiResolutionSTFT, WeightedSum, si_sdr_db
 
-LOSSES = [CompressedSpectrum, MultiResolutionSTFT, SISDR]
+LOSSES = [CompressedSpectrum, MultiResolutionSTFT, SISDR, Disturbance]
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -56,7 +57,9 @@ def test_silent_targets_do_not_count_in_si_sdr() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
-@pytest.mark.parametrize(("loss", "best"), [(CompressedSpectrum, 0), (MultiResolutionSTFT, 0), (SISDR, -30)])
+@pytest.mark.parametrize(
+    ("loss", "best"), [(CompressedSpectrum, 0), (MultiResolutionSTFT, 0), (SISDR, -30), (Disturbance, 0)]
+)
 def test_the_target_itself_is_best(loss: type[nn.Module], best: float, rate_hz: int) -> None:
     restored, target = pair()
     measure = at_rate(loss(), rate_hz)
