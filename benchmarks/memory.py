@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def restore(photo: Path, model: str, dtype: str) -> tuple[int, float]:
     """Restore a file; the peak of this process in bytes, and the seconds it took."""
     from denoise.loading import load
-    from denoise.pipeline import restore_picture_file
+    from denoise.picture_files import restore_picture_file
 
     done = restore_picture_file(load(model, dtype=dtype), photo, photo.with_name("restored.jpg"))
     return peak_bytes(), done.seconds

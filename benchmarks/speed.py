@@ -28,7 +28,7 @@ from _common import (
 from PIL import Image
 
 from denoise.loading import load
-from denoise.pipeline import restore_picture_file
+from denoise.picture_files import restore_picture_file
 from denoise.restorer import Restorer
 
 WINDOW_PX = 512

@@ -16,8 +16,10 @@ from denoise.errors import DenoiseError, MediaError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from denoise.detection import Detection, Finding, detect
+    from denoise.inpainter import Inpainter
     from denoise.loading import load
-    from denoise.pipeline import Failure, Report, restore
+    from denoise.picture_files import Report
+    from denoise.pipeline import Failure, restore
     from denoise.pretrained import models
     from denoise.restorer import Restorer
     from denoise.retrieval import Hit, IndexReport, index, search
@@ -35,6 +37,7 @@ __all__ = [
     "Finding",
     "Hit",
     "IndexReport",
+    "Inpainter",
     "MediaError",
     "ModelError",
     "Report",
@@ -59,7 +62,8 @@ _HOMES = {
     "Finding": "denoise.detection",
     "Hit": "denoise.retrieval",
     "IndexReport": "denoise.retrieval",
-    "Report": "denoise.pipeline",
+    "Inpainter": "denoise.inpainter",
+    "Report": "denoise.picture_files",
     "Restorer": "denoise.restorer",
     "SoundReport": "denoise.sound_files",
     "SoundRestorer": "denoise.sound",

@@ -15,7 +15,8 @@ from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
 
 if TYPE_CHECKING:
-    from denoise.pipeline import Failure, Report
+    from denoise.picture_files import Report
+    from denoise.pipeline import Failure
     from denoise.sound_files import SoundReport
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def restore(
         str | None,
         typer.Option(
             help="Name of shipped weights (see `denoise models`) or a folder of weights; by default `photo` for "
-            "pictures and `speech` for sound.",
+            "pictures, `inpaint` for their holes and `speech` for sound. With --mask, 'photo,inpaint' does both.",
             show_default=False,
         ),
     ] = None,
@@ -68,13 +69,37 @@ def restore(
     residual: Annotated[
         Path | None, typer.Option(help="Sound: also write what was taken out to this file.", show_default=False)
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="Fill the holes of a picture: a mask of its size, white where a hole is, or 'alpha' for what is "
+            "transparent.",
+            show_default=False,
+        ),
+    ] = None,
+    mask_color: Annotated[
+        str | None, typer.Option(help="Fill what has this colour, such as '#ff00ff'.", show_default=False)
+    ] = None,
+    dilate: Annotated[int, typer.Option(help="Make the holes wider by so many pixels to all sides.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Restore pictures and recordings; writes NAME.restored.EXT beside each, or what -o says."""
-    options = Options(_number_or_auto(sigma), strength, attenuation_db, clip, start, end, compare, residual)  # type: ignore[arg-type]
+    options = Options(
+        _number_or_auto(sigma),
+        strength,
+        attenuation_db,
+        clip,  # type: ignore[arg-type]
+        start,
+        end,
+        compare,
+        residual,
+        mask,
+        mask_color,
+        dilate,
+    )
     from denoise import pipeline
     from denoise.loading import Restorers
 
@@ -142,6 +167,10 @@ def evaluate(
             from denoise.evaluation.benchmark import evaluate as run
 
             scores = run(restorer, data, corruption, _number_or_auto(sigma), progress)
+        elif restorer.card.task == "holes":
+            from denoise.evaluation.inpainting import evaluate_inpainting
+
+            scores = evaluate_inpainting(restorer, data, corruption, progress)
         else:
             from denoise.evaluation.speech import evaluate_pairs
 
@@ -328,15 +357,23 @@ def _number_or_auto(text: str) -> float | Literal["auto"]:
 
 
 def _print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
-    from denoise.pipeline import Failure, Report
+    from denoise.picture_files import Report
+    from denoise.pipeline import Failure
 
     if as_json:
         typer.echo(_json(result))
     elif isinstance(result, Failure):
         typer.echo(f"{result.source}: {result.error}", err=True)
     elif isinstance(result, Report):
-        level = ", ".join(f"{sigma:g}" for sigma in result.sigma[:4]) + (", ..." if len(result.sigma) > 4 else "")
-        typer.echo(f"{result.source}: {result.found}; noise level {level} of 255")
+        found = [result.found]
+        if result.sigma:
+            level = ", ".join(f"{sigma:g}" for sigma in result.sigma[:4]) + (", ..." if len(result.sigma) > 4 else "")
+            found.append(f"noise level {level} of 255")
+        if result.filled_px is not None:
+            found.append(f"holes of {result.filled_px:,} pixels")
+        typer.echo(f"{result.source}: {'; '.join(found)}")
+        if result.note:
+            typer.echo(result.note)
         typer.echo(
             f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
             f"{result.megapixels:g} megapixels in {result.seconds:.1f} s)"

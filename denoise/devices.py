@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from denoise.errors import UsageError
 
@@ -38,6 +41,19 @@ def choose_dtype(dtype: str, device: torch.device) -> tuple[torch.dtype, str]:
     if device.type == "cpu" and cpu_multiplies_bfloat16():
         return torch.bfloat16, "this CPU multiplies bfloat16 natively"
     return torch.float32, f"no native bfloat16 was found on {device.type}"
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """A network for pictures, ready for inference on a device."""
+    network = network.eval().requires_grad_(False)
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def run(network: Any, dtype: torch.dtype, *inputs: Tensor) -> Any:
+    """Call a network for pictures in a number format. Shape: `[B, C, H, W]` each."""
+    context = nullcontext() if dtype == torch.float32 else torch.autocast(inputs[0].device.type, dtype)
+    with context:
+        return network(*(x.contiguous(memory_format=torch.channels_last) for x in inputs))
 
 
 def cpu_multiplies_bfloat16() -> bool:

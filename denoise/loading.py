@@ -10,49 +10,59 @@ from denoise import pretrained
 from denoise.errors import UsageError
 from denoise.restorer import Restorer
 
-DEFAULTS = {"image": "photo", "sound": "speech"}
-"""The weights for a medium unless others are named"""
+DEFAULTS = {"image": "photo", "holes": "inpaint", "sound": "speech"}
+"""The weights for a task unless others are named"""
 
 
 def load(name: str | os.PathLike[str] = "photo", device: str = "auto", dtype: str = "auto") -> Any:
-    """Load weights by name, folder or file: a `Restorer` for pictures or a `SoundRestorer` for sound.
+    """Load weights by name, folder or file: a `Restorer` or `Inpainter` for pictures, a `SoundRestorer` for sound.
 
     >>> load("gaussian", device="cpu", dtype="float32")
     Restorer(gaussian, cpu, float32)
     """
     weights = pretrained.load(name)
-    if weights.card.medium == "sound":
+    if weights.card.task == "sound":
         from denoise.sound import SoundRestorer
 
         return SoundRestorer(weights.network, weights.card, device, dtype)
+    if weights.card.task == "holes":
+        from denoise.inpainter import Inpainter
+
+        return Inpainter(weights.network, weights.card, device, dtype)
     return Restorer(weights.network, weights.noise_level, weights.card, device, dtype)
 
 
 class Restorers:
-    """Loads the weights for a medium when its first file comes.
+    """Loads the weights for a task when its first file comes.
 
     Args:
-        model: weights for every file; None for the default of each medium.
+        model: weights for every file, or several for different tasks with commas between; None for the defaults.
         device: see `load`.
         dtype: see `load`.
     """
 
     def __init__(self, model: str | os.PathLike[str] | None = None, device: str = "auto", dtype: str = "auto") -> None:
-        self.model, self.device, self.dtype = model, device, dtype
+        self.device, self.dtype = device, dtype
+        several = isinstance(model, str) and not Path(model).exists()
+        self.names = [] if model is None else str(model).split(",") if several else [model]
         self.loaded: dict[str, Any] = {}
 
-    def find(self, medium: str, source: str | os.PathLike[str] = "this") -> Any:
-        """The restorer for a medium; raises UsageError when the weights that were asked for are for another one."""
-        if medium not in self.loaded:
-            restorer = load(self.model or DEFAULTS[medium], self.device, self.dtype)
-            if restorer.card.medium != medium:
-                theirs, ours = _NAMES[restorer.card.medium], _NAMES[medium]
+    def has(self, task: str) -> bool:
+        """Whether weights for a task were asked for by name."""
+        return any(pretrained.read_card(name).task == task for name in self.names)
+
+    def find(self, task: str, source: str | os.PathLike[str] = "this") -> Any:
+        """What restores a task; raises UsageError when the weights that were asked for are for other ones."""
+        if task not in self.loaded:
+            named = {pretrained.read_card(name).task: name for name in self.names}
+            if named and task not in named and not (task == "holes" and "image" in named):
+                theirs = _NAMES[next(iter(named))]
                 raise UsageError(
-                    f"The weights {str(self.model)!r} are for {theirs}, {Path(source).name} needs some for {ours}; "
-                    "leave --model out, or name others."
+                    f"The weights {str(self.names[0])!r} are for {theirs}, {Path(source).name} needs some for "
+                    f"{_NAMES[task]}; leave --model out, or name others."
                 )
-            self.loaded[medium] = restorer
-        return self.loaded[medium]
+            self.loaded[task] = load(named.get(task, DEFAULTS[task]), self.device, self.dtype)
+        return self.loaded[task]
 
 
-_NAMES = {"image": "pictures", "sound": "sound"}
+_NAMES = {"image": "noise in pictures", "holes": "holes in pictures (say where with --mask)", "sound": "sound"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from denoise.errors import UsageError
 
@@ -30,6 +30,10 @@ class Options:
         end_s: sound: where that part ends; None for the end of the recording.
         compare: file for a picture of before, after and what was taken out.
         residual: sound: file for what was taken out.
+        mask: pictures: where holes are, as a file (white), as `alpha` (transparent), or as anything that
+            `denoise.holes.as_mask` takes.
+        mask_color: pictures: the colour of holes, in place of a mask.
+        dilate_px: pictures: holes are wider than that by so many pixels to all sides.
     """
 
     sigma: Sigma = "auto"
@@ -40,6 +44,14 @@ class Options:
     end_s: float | None = None
     compare: Path | None = None
     residual: Path | None = None
+    mask: Any = None
+    mask_color: str | None = None
+    dilate_px: int = 0
+
+    @property
+    def fills(self) -> bool:
+        """Whether there are holes to fill."""
+        return self.mask is not None or self.mask_color is not None
 
     def __post_init__(self) -> None:
         check_sigma(self.sigma)
@@ -49,6 +61,10 @@ class Options:
             raise UsageError(f"Clip {self.clip!r} is neither 'none' nor 'rescale'.")
         if not 0 <= self.start_s < (math.inf if self.end_s is None else self.end_s):
             raise UsageError(f"From {self.start_s} s to {self.end_s} s is no part of a sound; start before the end.")
+        if self.mask is not None and self.mask_color is not None:
+            raise UsageError("Holes are where a mask says or where a colour says; give one of the two.")
+        if self.dilate_px < 0 or (self.dilate_px > 0 and not self.fills):
+            raise UsageError(f"Dilate {self.dilate_px} is not allowed; give pixels from 0, beside a mask.")
 
 
 def check_sigma(sigma: Sigma) -> None:

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from denoise.compare import Comparison
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.errors import DenoiseError, UsageError
+from denoise.holes import as_mask, dilate
 from denoise.loading import Restorers
-from denoise.media.atomic import copy_file
 from denoise.media.audio import is_audio
 from denoise.media.audio_formats import READ_ONLY
-from denoise.media.image import Frame, is_image, open_image
+from denoise.media.image import is_image
 from denoise.options import ATTENUATION_DB, Clip, Options, Sigma
-from denoise.restorer import Noise, Restorer
+from denoise.picture_files import Progress, Report, corrupt_picture_file, restore_picture_file
 
 if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
 
 PathLike = str | os.PathLike[str]
-_SLAB_ROWS = 64
-
-Progress = Callable[[int, int, str], None]
-"""Called with rows or seconds done, those in all, and what is being worked on."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was done to one picture."""
-
-    source: str
-    output: str
-    found: str
-    model: str
-    sigma: list[float]
-    """Noise level of each frame, on the 0..255 scale"""
-    strength: float
-    device: str
-    dtype: str
-    megapixels: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +50,9 @@ def restore(
     dtype: str = "auto",
     compare: PathLike | None = None,
     residual: PathLike | None = None,
+    mask: Any = None,
+    mask_color: str | None = None,
+    dilate_px: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Any:
@@ -82,7 +62,8 @@ def restore(
         source: a path, a list of paths, a picture as tensor, array or PIL image (see `Restorer`), or a waveform as
             tensor or array (see `SoundRestorer`) together with its `rate_hz`.
         out: file to write for one path (default `NAME.restored.EXT` beside it), folder to write for a list.
-        model: name of shipped weights, or a folder of weights; by default `photo` for pictures, `speech` for sound.
+        model: name of shipped weights, or a folder of weights; by default `photo` for pictures, `inpaint` for pictures
+            with a mask, `speech` for sound. With a mask, naming weights against noise has both done.
         sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
         strength: 0 returns the input, 1 what the network makes of it, between them a mix.
         attenuation_db, clip, start_s, end_s: sound, see `denoise.options.Options`.
@@ -91,6 +72,7 @@ def restore(
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
         compare: file for a picture of before, after and what was taken out.
         residual: sound: file for what was taken out.
+        mask, mask_color, dilate_px: holes of pictures, see `denoise.options.Options`.
         overwrite: replace outputs that exist.
         progress: told how far the work is.
 
@@ -100,8 +82,10 @@ def restore(
     Raises:
         UsageError, MediaError, ModelError: see `denoise.errors`. In a list, a file that fails becomes a `Failure`.
     """
-    looks = [None if path is None else Path(path) for path in (compare, residual)]
-    options = Options(sigma, strength, attenuation_db, clip, start_s, end_s, *looks)
+    before_after, removed = (None if path is None else Path(path) for path in (compare, residual))
+    options = Options(
+        sigma, strength, attenuation_db, clip, start_s, end_s, before_after, removed, mask, mask_color, dilate_px
+    )
     restorers = Restorers(model, device, dtype)
     if isinstance(source, str | os.PathLike):
         return restore_file(restorers, source, single_target(Path(source), out, overwrite), options, progress)
@@ -110,6 +94,12 @@ def restore(
         return list(restore_many(restorers, pairs, options, overwrite, progress))
     if rate_hz is not None:
         return restorers.find("sound")(source, rate_hz, strength, attenuation_db)
+    if mask_color is not None:
+        raise UsageError("A colour marks holes in files; for a picture in memory give a mask.")
+    if mask is not None:
+        source = restorers.find("holes")(source, dilate(as_mask(mask), dilate_px), strength)
+        if not restorers.has("image"):
+            return source
     return restorers.find("image")(source, sigma, strength)
 
 
@@ -125,45 +115,13 @@ def restore_file(
     if is_audio(source):
         from denoise.sound_files import restore_sound_file
 
+        if options.fills:
+            raise UsageError(f"{source} is sound and a mask is for pictures; leave it out.")
         restorer = restorers.find("sound", source)
         return restore_sound_file(restorer, source, target, options, progress)
-    return restore_picture_file(restorers.find("image", source), source, target, options, progress)
-
-
-def restore_picture_file(
-    restorer: Restorer, source: Path, target: Path, options: Options = Options(), progress: Progress | None = None
-) -> Report:
-    """Restore one picture, all its frames."""
-    began = time.perf_counter()
-    compare, strength = options.compare, options.strength
-    with open_image(source) as picture:
-        picture.check_output(target)
-        if compare is not None and compare.resolve() in (source.resolve(), target.resolve()):
-            raise UsageError(f"The comparison {compare} would replace the input or the output; give it another name.")
-        levels, pixels = [], 0
-        for number, frame in enumerate(picture.frames):
-            comparison = Comparison(frame) if compare is not None and number == 0 else None
-            noise = _restore_frame(restorer, frame, options, _Rows(progress, source.name, frame.size[1]))
-            levels.append(round(noise.sigma, 2))
-            pixels += frame.size[0] * frame.size[1]
-            if comparison is not None and compare is not None:
-                comparison.write(compare)
-        if strength == 0 and source.suffix.lower() == target.suffix.lower():
-            copy_file(source, target)  # not even encoded again
-        else:
-            picture.save(target)
-        return Report(
-            source=str(source),
-            output=str(target),
-            found=picture.describe(),
-            model=restorer.card.name if restorer.card else "own",
-            sigma=levels,
-            strength=strength,
-            device=str(restorer.device),
-            dtype=str(restorer.dtype).removeprefix("torch."),
-            megapixels=round(pixels / 1e6, 3),
-            seconds=round(time.perf_counter() - began, 3),
-        )
+    inpainter = restorers.find("holes", source) if options.fills else None
+    restorer = restorers.find("image", source) if inpainter is None or restorers.has("image") else None
+    return restore_picture_file(restorer, source, target, options, progress, inpainter)
 
 
 def restore_many(
@@ -254,42 +212,4 @@ def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -
         return corrupt_sound_file(Path(source), Path(target), corruption, generator)
     if hears(corruption):
         raise UsageError(f"{source} is a picture and {spec} is for sound; choose a corruption for pictures.")
-    with open_image(source) as picture:
-        picture.check_output(target)
-        for frame in picture.frames:
-            clean = torch.from_numpy(frame.read(0, frame.size[1]))[None]
-            observed = corruption(clean, generator).observed[0]
-            frame.write(0, frame.size[1], observed.numpy())
-        picture.save(target)
-    return Path(target)
-
-
-def _restore_frame(restorer: Restorer, frame: Frame, options: Options, report: _Rows) -> Noise:
-    """Estimate, then sweep: rows are read once each, restored, and written over their source."""
-    sigma, strength = options.sigma, options.strength
-    width, height = frame.size
-    shape = (frame.channels, height, width)
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        return torch.from_numpy(frame.read(start, stop))
-
-    noise = restorer.estimate(read, shape) if sigma == "auto" else Noise(float(sigma))
-    if strength > 0:
-        for start, stop, rows in restorer.restore_rows(read, shape, noise, strength):
-            for part in range(start, stop, _SLAB_ROWS):  # bit by bit: the conversion needs memory of its own
-                end = min(part + _SLAB_ROWS, stop)
-                frame.write(part, end, rows[:, part - start : end - start].numpy())
-            del rows
-            report(stop)
-    return noise
-
-
-@dataclass(frozen=True)
-class _Rows:
-    progress: Progress | None
-    name: str
-    total: int
-
-    def __call__(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress(done, self.total, self.name)
+    return corrupt_picture_file(Path(source), Path(target), corruption, generator)

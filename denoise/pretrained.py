@@ -41,11 +41,18 @@ class Card:
     statistic: str = "curve"
     """How an estimated level conditions the network: `picture` (one level for all of it) or `curve` (by brightness)"""
     medium: str = "image"
+    hole_px: int = 0
+    """Side of the largest square hole that weights for inpainting fill well; 0 for weights that fill no holes"""
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.statistic not in ("picture", "curve"):
             raise ModelError(f"Statistic {self.statistic!r} of {self.name} is neither `picture` nor `curve`.")
+
+    @property
+    def task(self) -> str:
+        """What it is for: `image` (noise of pictures), `holes` (of pictures) or `sound`."""
+        return "holes" if self.hole_px else self.medium
 
 
 @dataclass(frozen=True)

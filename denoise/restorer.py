@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from denoise import pretrained
 from denoise.arrays import from_tensor, to_tensor
-from denoise.devices import choose_device, choose_dtype
+from denoise.devices import choose_device, choose_dtype, place, run
 from denoise.errors import UsageError
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.options import Sigma, check_sigma, check_strength
@@ -63,8 +62,8 @@ class Restorer:
         self.device = choose_device(device)
         self.dtype, self.dtype_reason = choose_dtype(dtype, self.device)
         self.card = card
-        self.network = self._placed(network)
-        self.noise_level = None if noise_level is None else self._placed(noise_level)
+        self.network = place(network, self.device)
+        self.noise_level = None if noise_level is None else place(noise_level, self.device)
         parts = [network] if noise_level is None else [network, noise_level]
         multiple_of = math.lcm(*(int(part.multiple_of) for part in parts))  # type: ignore[arg-type]
         self.windows = windows or Windows(**WINDOWS, multiple_of=multiple_of)
@@ -111,13 +110,11 @@ class Restorer:
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
             observed = window.to(self.device)
             condition = self._condition(noise, window, position)
-            parts = [self._run(self.network, part, condition) for part in _as_colour(observed)]
-            restored = (
-                parts[0] if observed.shape[1] == 3 else torch.cat([p.mean(1, keepdim=True) for p in parts], dim=1)
-            )
+            parts = [run(self.network, self.dtype, part, condition) for part in as_colour(observed)]
+            restored = as_bands(parts, observed.shape[1])
             return observed.lerp(restored, strength) if strength < 1 else restored
 
-        yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=self._window_px(shape)))
+        yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
 
     def estimate(self, read: Read, shape: Sequence[int]) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
@@ -133,14 +130,14 @@ class Restorer:
 
         @torch.inference_mode()
         def look(window: Tensor, _: tuple[slice, ...]) -> Tensor:
-            parts = [self._run(network, part) for part in _as_colour(window.to(self.device))]
+            parts = [run(network, self.dtype, part) for part in as_colour(window.to(self.device))]
             level = torch.stack([part[0] for part in parts]).mean(0)
             weight = torch.stack([part[1] for part in parts]).mean(0)
             brightness = F.avg_pool2d(window.mean(1, keepdim=True), cell).to(level)
             found = torch.cat([level, weight, brightness], dim=1)
             return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
-        windows = Windows(size=self._window_px(shape), context=32, fade=0, multiple_of=cell)
+        windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
         levels, weights, brightness = torch.cat(maps, dim=1)[:, None, None].unbind(0)
@@ -148,9 +145,6 @@ class Restorer:
         if self.card is None or self.card.statistic == "picture":
             return Noise(sigma)
         return Noise(sigma, level_curve(levels, weights, brightness), cell)
-
-    def _window_px(self, shape: Sequence[int]) -> int:
-        return min(self.windows.size, max(SMALLEST_PX, BAND_PX // shape[2]))
 
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""
@@ -165,22 +159,23 @@ class Restorer:
         fine = F.interpolate(cells.to(self.device), scale_factor=c, mode="bilinear", align_corners=False)
         return fine[:, :, c:-c, c:-c]
 
-    def _run(self, network: nn.Module, *inputs: Tensor) -> Any:
-        context = nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
-        with context:
-            return network(*(x.contiguous(memory_format=torch.channels_last) for x in inputs))
-
-    def _placed(self, network: nn.Module) -> nn.Module:
-        network = network.eval().requires_grad_(False)
-        return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
 
 def _rows(picture: Tensor, start: int, stop: int) -> Tensor:
     return picture[:, start:stop]
 
 
-def _as_colour(observed: Tensor) -> list[Tensor]:
+def window_px(windows: Windows, shape: Sequence[int]) -> int:
+    """Side of the windows of a picture of shape `(C, H, W)`: smaller where it is wide."""
+    return min(windows.size, max(SMALLEST_PX, BAND_PX // shape[2]))
+
+
+def as_colour(observed: Tensor) -> list[Tensor]:
     """A window as pictures the network can see: three bands at once, any other number one by one as gray."""
     if observed.shape[1] == 3:
         return [observed]
     return [observed[:, k : k + 1].expand(-1, 3, -1, -1) for k in range(observed.shape[1])]
+
+
+def as_bands(parts: list[Tensor], channels: int) -> Tensor:
+    """What was restored of the pictures of `as_colour`, as so many bands again."""
+    return parts[0] if channels == 3 else torch.cat([part.mean(1, keepdim=True) for part in parts], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from PIL import Image
 
 from denoise import pretrained
+from denoise.networks.inpainting import InpaintingUNet
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 
 
-def card(name: str = "tiny", **facts: str) -> pretrained.Card:
+def card(name: str = "tiny", **facts: Any) -> pretrained.Card:
     """A card that says nothing but is complete."""
     return pretrained.Card(
         name=name,
@@ -80,3 +82,11 @@ def noisy_png(tmp_path: Path) -> Path:
     path = tmp_path / "noisy photo ü.png"
     Image.fromarray(photo()).save(path, dpi=(300, 300))
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_inpainting_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder whose network puts something into every hole, but nothing sensible."""
+    network = awake(InpaintingUNet(widths=(4, 8), depths=(1, 1)))
+    folder = tmp_path_factory.mktemp("weights") / "tiny holes"
+    return pretrained.save(folder, pretrained.Weights(network, None, card("tiny holes", hole_px=8)))

@@ -57,6 +57,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
     """Arguments behind `restore`, and the exit code they deserve."""
     good = folder / "good.png"
     Image.fromarray(photo(8, 8)).save(good)
+    Image.new("L", (8, 8), 255).save(folder / "white.png")
+    Image.new("L", (9, 8)).save(folder / "large.png")
     whole = good.read_bytes()
     files = {"empty.png": b"", "cut.png": whole[: len(whole) // 2], "text.png": b"hello", "text.txt": b"hello"}
     for name, content in files.items():
@@ -77,12 +79,21 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
         "unknown option": ([good, "--frobnicate"], 2),
         "unknown dtype": ([good, "--dtype", "int3"], 2),
         "compare of several": ([good, good, "--compare", folder / "c.png"], 2),
+        "mask missing": ([good, "--mask", folder / "none.png"], 2),
+        "mask damaged": ([good, "--mask", folder / "cut.png"], 1),
+        "mask covers all": ([good, "--mask", folder / "white.png"], 2),
+        "mask of another size": ([good, "--mask", folder / "large.png"], 2),
+        "no alpha": ([good, "--mask", "alpha"], 2),
+        "no colour": ([good, "--mask-color", "nonesuch"], 2),
+        "mask and colour": ([good, "--mask", good, "--mask-color", "red"], 2),
+        "dilate alone": ([good, "--dilate", "3"], 2),
     }
 
 
 CASES = """missing|empty|truncated|no picture|not a picture's name|output = input|output folder missing|unknown suffix
 sigma no number|sigma out of range|strength out of range|folder without -o|unknown option|unknown dtype
-compare of several"""
+compare of several|mask missing|mask damaged|mask covers all|mask of another size|no alpha|no colour|mask and colour
+dilate alone"""
 
 
 @pytest.mark.parametrize("case", CASES.replace("\n", "|").split("|"))
@@ -97,6 +108,26 @@ def test_bad_input_gets_one_sentence_and_nothing_is_lost(
     if case != "unknown option":  # that one is Typer's own message
         assert err.startswith("denoise: ") and err.count("\n") == 1
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_holes_are_filled_and_counted(
+    noisy_png: Path, tiny_inpainting_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = Image.new("L", (64, 48))
+    mask.paste(255, (10, 10, 30, 12))
+    mask.save(noisy_png.parent / "mask.png")
+    options = ["--mask", noisy_png.parent / "mask.png", "--dilate", 1, "--model", tiny_inpainting_weights]
+    assert run(monkeypatch, "restore", noisy_png, *options) == 0
+    out, err = capsys.readouterr()
+    assert "holes of 88 pixels" in out and "noise level" not in out and not err
+
+
+def test_evaluate_holes(
+    noisy_png: Path, tiny_inpainting_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", noisy_png.parent, "--corruption", "scratches", "--json"]
+    assert run(monkeypatch, "evaluate", tiny_inpainting_weights, *options) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 1
 
 
 def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

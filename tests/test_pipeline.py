@@ -14,6 +14,7 @@ from denoise import pipeline
 from denoise.errors import MediaError, UsageError
 from denoise.loading import Restorers
 from denoise.options import Options
+from denoise.picture_files import restore_picture_file
 from tests.conftest import photo
 
 
@@ -56,7 +57,7 @@ def test_rows_written_in_place_are_not_read_again(tiny_weights: Path, tmp_path: 
     Image.fromarray(photo(300, 40)).save(path)
     restorer = denoise.load(tiny_weights, device="cpu", dtype="float32")
     restorer.windows = pipeline_windows(restorer, 64)
-    report = pipeline.restore_picture_file(restorer, path, tmp_path / "out.png", Options(sigma=20))
+    report = restore_picture_file(restorer, path, tmp_path / "out.png", Options(sigma=20))
     assert report.sigma == [20.0]
     expected = restorer(np.asarray(Image.open(path)), sigma=20)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected)

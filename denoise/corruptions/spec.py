@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, get_args, get_type_hints
 
-from denoise.corruptions import audio, image
+from denoise.corruptions import audio, image, masks
 from denoise.corruptions.base import Compose, Corruption
 from denoise.errors import UsageError
 
@@ -22,6 +22,13 @@ PICTURES: dict[str, type[Corruption]] = {
     "demosaic": image.Demosaic,
     "sensor": image.Sensor,
     "camera": image.Camera,
+    "random-pixels": masks.RandomPixels,
+    "rectangles": masks.Rectangles,
+    "strokes": masks.Strokes,
+    "scratches": masks.Scratches,
+    "text": masks.Text,
+    "lost-blocks": masks.LostBlocks,
+    "lost-lines": masks.LostLines,
 }
 
 SOUNDS: dict[str, type[Corruption]] = {

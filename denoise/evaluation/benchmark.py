@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from denoise.corruptions.base import Corrupted, Corruption
+from denoise.corruptions.masks import makes_holes
 from denoise.corruptions.spec import parse
 from denoise.errors import UsageError
 from denoise.evaluation.metrics import psnr_db, ssim
@@ -56,12 +57,17 @@ def evaluate(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Scores:
     """Score a restorer on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
+    damage = parse(corruption) if isinstance(corruption, str) else corruption
+    if makes_holes(damage):
+        raise UsageError(
+            f"{corruption} makes holes, which {restorer!r} does not fill; evaluate weights such as inpaint."
+        )
     paths = pictures_below(folder)
     scores: list[tuple[float, ...]] = []
     levels: list[float] = []
     errors: list[float] = []
     seconds = pixels = 0.0
-    for number, (path, clean, seen) in enumerate(corrupted(paths, corruption)):
+    for number, (path, clean, seen) in enumerate(corrupted(paths, damage)):
         observed = seen.observed[0]
         began = time.perf_counter()
         restored = restorer(observed, sigma)

@@ -1,9 +1,10 @@
 """PSNR and SSIM under one written protocol.
 
 Pictures are float32 0..1 in the file's own encoding. The restored picture is clipped and rounded to 8 bits first, and
-so is the noisy one where it is scored. PSNR is over all bands and pixels together, no border cut. SSIM (Wang et al.,
-IEEE TIP 2004: Gaussian window of 1.5 pixels, 11 wide) is the mean over bands and over the pixels whose window lies
-inside the picture, as in the authors' own code. Scores of a set are means of the scores of its pictures.
+so is the noisy one where it is scored. PSNR is over all bands and pixels together, no border cut; where holes were
+filled, over the holes alone. SSIM (Wang et al., IEEE TIP 2004: Gaussian window of 1.5 pixels, 11 wide) is the mean over
+bands and over the pixels whose window lies inside the picture, as in the authors' own code. Scores of a set are means
+of the scores of its pictures.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ def round_to_8_bits(picture: Tensor) -> Tensor:
     return (picture.clamp(0, 1) * 255).round() / 255
 
 
-def psnr_db(restored: Tensor, clean: Tensor) -> float:
-    """Peak signal-to-noise ratio of one picture; infinite when they are equal. Shape: `[C, H, W]` twice."""
-    error = (round_to_8_bits(restored).double() - clean.double()).square().mean()
-    return float(-10 * torch.log10(error))
+def psnr_db(restored: Tensor, clean: Tensor, mask: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio of one picture, or of its pixels in a mask; infinite when they are equal.
+
+    Shape: `[C, H, W]` twice, mask `[1, H, W]` or None
+    """
+    error = (round_to_8_bits(restored).double() - clean.double()).square()
+    mean = error.mean() if mask is None else error[(mask > 0).expand_as(error)].mean()
+    return float(-10 * torch.log10(mean))
 
 
 def ssim(restored: Tensor, clean: Tensor) -> float:

@@ -110,6 +110,7 @@ class Frame:
         self._step = 255 // self._peak if 1 < bits < 8 else 1
         self._palette = palette
         self._key = None if key is None else tuple(value * self._step for value in key)
+        self._opaque = self._peak * self._step
 
     @property
     def size(self) -> tuple[int, int]:
@@ -156,12 +157,47 @@ class Frame:
             stored[..., : self.channels] = wanted
         self.raster.put(start, stored)
 
+    @property
+    def has_transparency(self) -> bool:
+        """Whether any pixel could be transparent."""
+        return self.mode in WITH_ALPHA or self._key is not None or self._clear_entries
+
+    def transparent(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which pixels of some rows are less than half opaque. Shape: `[stop - start, W]`."""
+        rows = self.raster.rows(start, stop)
+        if self.mode in WITH_ALPHA:
+            return np.asarray(rows[..., self.channels].astype(np.uint32) * 2 < self._opaque)
+        if self._palette is not None:
+            return np.asarray(_looked_up(self._palette, rows[..., 0])[..., 3] < 128)
+        if self._key is not None:
+            return np.asarray((rows[..., : self.channels] == self._key).all(-1))
+        return np.zeros(rows.shape[:2], dtype=bool)
+
+    def reveal(self, start: int, mask: NDArray[np.bool_]) -> None:
+        """Make pixels opaque, so that what is then written there is seen. Shape of the mask: `[N, W]`."""
+        stored = self.raster.rows(start, start + len(mask))
+        if self.mode in WITH_ALPHA:
+            stored[mask, self.channels] = self._opaque
+        elif self._palette is not None:
+            solid = int((self._palette[:, 3] == 255).argmax())
+            index = stored[..., 0]
+            index[mask & (_looked_up(self._palette, index)[..., 3] < 255)] = solid
+        elif self._key is not None:
+            stored[mask & (stored[..., : self.channels] == self._key).all(-1), 0] = self._beside(self._key)
+        self.raster.put(start, stored)
+
     def _beside_key(self, colour: Samples, wanted: Samples, key: tuple[int, ...]) -> Samples:
         """Keep the pixels of the transparent colour, and let no other pixel take it on."""
-        reached = (wanted == key).all(-1)
-        beside = key[0] + self._step if key[0] < self._peak * self._step else key[0] - self._step
-        wanted[reached, 0] = beside
+        wanted[(wanted == key).all(-1), 0] = self._beside(key)
         return np.where((colour == key).all(-1, keepdims=True), colour, wanted)
+
+    def _beside(self, key: tuple[int, ...]) -> int:
+        """The first sample of a colour next to the transparent one."""
+        return key[0] + self._step if key[0] < self._opaque else key[0] - self._step
+
+    @property
+    def _clear_entries(self) -> bool:
+        return self._palette is not None and bool((self._palette[:, 3] < 255).any())
 
 
 def pillow_frame(image: Image.Image, bits: int) -> Frame:

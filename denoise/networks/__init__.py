@@ -9,12 +9,14 @@ from torch import nn
 
 from denoise.errors import ModelError
 from denoise.networks.autoencoder import Autoencoder
+from denoise.networks.inpainting import InpaintingUNet
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "UNet": UNet,
+    "InpaintingUNet": InpaintingUNet,
     "NoiseLevel": NoiseLevel,
     "SpectralUNet": SpectralUNet,
     "Autoencoder": Autoencoder,

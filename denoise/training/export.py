@@ -14,7 +14,7 @@ from denoise.errors import ModelError, UsageError
 from denoise.training.main import commit
 
 REQUIRED = ("summary", "licence", "data", "limits")
-OPTIONAL = ("statistic", "medium")
+OPTIONAL = ("statistic", "medium", "hole_px")
 
 
 def export(
@@ -25,8 +25,8 @@ def export(
     Args:
         checkpoint: file that `denoise train` wrote.
         folder: where to write; its name becomes the name of the weights.
-        card: YAML file with `summary`, `licence`, `data`, `limits` and optionally `statistic` and `medium`, see
-            `pretrained.Card`. Weights without a licence are of no use to anyone, so there is no default.
+        card: YAML file with `summary`, `licence`, `data`, `limits` and optionally `statistic`, `medium` and
+            `hole_px`, see `pretrained.Card`. Weights without a licence are of no use to anyone, so there is no default.
 
     Raises:
         UsageError: a file is missing or is not what it should be.

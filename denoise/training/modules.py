@@ -168,18 +168,18 @@ class Restoration(L.LightningModule):
             _require_alike(part, mine.get(part, {}), theirs.get(part, {}), "the checkpoint")
 
     def load_pretrained(self, name_or_path: str) -> None:
-        """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe."""
+        """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe.
+
+        The network may be of another kind, as long as its weights have the same names and shapes.
+        """
         weights = pretrained.load(name_or_path)
-        _require_alike("network", describe(self.network), describe(weights.network), f"the weights {name_or_path}")
-        self.network.load_state_dict(weights.network.state_dict())
+        _take_over("network", self.network, weights.network, name_or_path)
         if self.noise_level is None:
             return
         if weights.noise_level is None:
             rank_zero_info(f"The weights {name_or_path} estimate no noise level; that network starts from scratch.")
             return
-        theirs = describe(weights.noise_level)
-        _require_alike("noise_level", describe(self.noise_level), theirs, f"the weights {name_or_path}")
-        self.noise_level.load_state_dict(weights.noise_level.state_dict())
+        _take_over("noise_level", self.noise_level, weights.noise_level, name_or_path)
 
     def _networks(self) -> dict[str, dict[str, Any]]:
         parts = {"network": self.network, "noise_level": self.noise_level}
@@ -200,6 +200,15 @@ def _as_condition(levels: Tensor, observed: Tensor) -> Tensor:
 def _psnr_db(restored: Tensor, seen: Corrupted) -> Tensor:
     error = example_mean((restored.float().clamp(0, 1) - seen.target).square(), seen.weight)
     return -10 * error.clamp_min(1e-10).log10().mean()
+
+
+def _take_over(part: str, network: nn.Module, trained: nn.Module, name: str) -> None:
+    """Copy the weights of a trained network; of the same kind they must be described alike."""
+    mine, theirs = describe(network), describe(trained)
+    shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (network, trained)]
+    if mine["class"] == theirs["class"] or shapes[0] != shapes[1]:
+        _require_alike(part, mine, theirs, f"the weights {name}")
+    network.load_state_dict(trained.state_dict())
 
 
 def _require_alike(part: str, mine: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:

@@ -36,7 +36,9 @@ def photo(tmp_path: Path) -> Path:
 
 def test_all_scripts_are_here() -> None:
     sound = ["sound_memory", "sound_seams", "speech", "speech_speed"]
-    assert sorted(SCRIPTS) == sorted(["autoencoders", "awgn", "camera", "memory", "seams", *sound, "speed", "training"])
+    assert sorted(SCRIPTS) == sorted(
+        ["autoencoders", "awgn", "camera", "inpainting", "memory", "seams", *sound, "speed", "training"]
+    )
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -120,6 +122,24 @@ def test_speed(tiny_weights: Path, script: Load, tmp_path: Path) -> None:
         ["--model", str(tiny_weights), "--dtype", "float32", *sizes, "--json", str(tmp_path / "x.json")]
     )
     assert json.loads((tmp_path / "x.json").read_text())
+
+
+def test_inpainting(
+    script: Load, tiny_inpainting_weights: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cv2", reason="pip install 'denoise-toolkit[bench]'")
+    numbers = tmp_path / "inpainting.json"
+    options = ["--model", str(tiny_inpainting_weights), "--dtype", "float32", "--data", str(photo.parent)]
+    script("inpainting").main([*options, "--masks", "scratches", "32-px squares, 10 %", "--json", str(numbers)])
+    assert "| scikit-image biharmonic |" in capsys.readouterr().out
+    rows = json.loads(numbers.read_text())["rows"]
+    assert [row["method"] for row in rows[:4]] == [
+        "ours",
+        "OpenCV Telea",
+        "OpenCV Navier-Stokes",
+        "scikit-image biharmonic",
+    ]
+    assert all(row["PSNR dB"] > 10 for row in rows if row["method"] != "ours")
 
 
 def test_figure(script: Load, tiny_weights: Path, tmp_path: Path) -> None:

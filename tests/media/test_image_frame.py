@@ -126,3 +126,82 @@ def test_black_and_white_is_cut_at_one_half(tmp_path):
     asked = RNG.random((1, 6, 13), dtype=np.float32)
     after = written(tmp_path, Image.new("1", (13, 6)), lambda _: asked)
     np.testing.assert_array_equal(np.array(after), asked[0] > 0.5)
+
+
+def revealed(tmp_path, image, mask, **options):
+    """A picture whose holes were made opaque and painted green, and which pixels it said were transparent before."""
+    image.save(tmp_path / "in.png", **options)
+    with open_image(tmp_path / "in.png") as picture:
+        (frame,) = picture.frames
+        height = frame.size[1]
+        clear = frame.transparent(0, height)
+        frame.reveal(0, mask)
+        green = np.array([0.0, 1.0, 0.0] if frame.channels == 3 else [0.5], dtype=np.float32)[:, None, None]
+        frame.write(0, height, np.where(mask, green, frame.read(0, height)))
+        picture.save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as after:
+        return np.array(after.convert("RGBA")), clear
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_holes_by_alpha_become_opaque(tmp_path, mode):
+    pixels = RNG.integers(0, 256, (9, 12, len(mode)), dtype=np.uint8)
+    pixels[..., -1] = 200
+    pixels[2:5, 3:7, -1] = 0
+    pixels[7, 7, -1] = 127
+    image = Image.frombytes(mode, (12, 9), pixels.tobytes())
+    mask = pixels[..., -1] < 128
+    after, clear = revealed(tmp_path, image, mask)
+    np.testing.assert_array_equal(clear, mask)
+    assert (after[mask, 3] == 255).all() and (after[~mask, 3] == 200).all()
+    np.testing.assert_array_equal(after[mask][0, :3], [0, 255, 0] if mode == "RGBA" else [128] * 3)
+
+
+@pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (3, 5, 7)), ("L", 255)])
+def test_holes_by_a_transparent_colour_become_opaque(tmp_path, mode, key):
+    image = Image.new(mode, (6, 4), 100 if mode == "L" else (100, 90, 80))
+    image.putpixel((2, 1), key)
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[1, 2] = True
+    after, clear = revealed(tmp_path, image, mask, transparency=key)
+    np.testing.assert_array_equal(clear, mask)
+    assert (after[..., 3] == 255).all()
+    np.testing.assert_array_equal(after[1, 2, :3], [0, 255, 0] if mode == "RGB" else [128] * 3)
+
+
+def test_holes_by_a_transparent_palette_entry_become_opaque(tmp_path):
+    image = Image.new("P", (6, 4), 1)
+    image.putpalette([10, 10, 10, 100, 100, 100, 0, 255, 0, 50, 0, 0])
+    image.putpixel((2, 1), 3)
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[1, 2] = True
+    after, clear = revealed(tmp_path, image, mask, transparency=3)
+    np.testing.assert_array_equal(clear, mask)
+    np.testing.assert_array_equal(after[1, 2], [0, 255, 0, 255])
+
+
+def test_16_bit_alpha(tmp_path):
+    pixels = RNG.integers(0, 65536, (5, 8, 4)).astype(np.uint16)
+    pixels[..., 3] = 65535
+    pixels[1, 2, 3] = 9
+    imagecodecs = pytest.importorskip("imagecodecs", reason="pip install 'denoise-toolkit[formats]'")
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(pixels))
+    with open_image(tmp_path / "deep.png") as picture:
+        (frame,) = picture.frames
+        assert frame.has_transparency
+        mask = frame.transparent(0, 5)
+        assert np.argwhere(mask).tolist() == [[1, 2]]
+        frame.reveal(0, mask)
+        picture.save(tmp_path / "out.png")
+    after = imagecodecs.png_decode((tmp_path / "out.png").read_bytes())
+    assert (after[..., 3] == 65535).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P"])
+def test_nothing_is_transparent_without_alpha(tmp_path, mode):
+    suffix = ".tif" if mode == "CMYK" else ".png"
+    Image.new("RGB", (5, 4), (9, 8, 7)).convert(mode).save(tmp_path / f"in{suffix}")
+    with open_image(tmp_path / f"in{suffix}") as picture:
+        (frame,) = picture.frames
+        assert not frame.has_transparency
+        assert not frame.transparent(0, 4).any()

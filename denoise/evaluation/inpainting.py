@@ -1,0 +1,66 @@
+"""Make holes in clean pictures, fill them, score what is in the holes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from denoise.corruptions.base import Corruption
+from denoise.corruptions.masks import makes_holes
+from denoise.corruptions.spec import parse
+from denoise.errors import UsageError
+from denoise.evaluation.benchmark import corrupted, pictures_below
+from denoise.evaluation.metrics import psnr_db, ssim
+from denoise.inpainter import Inpainter
+
+
+@dataclass(frozen=True)
+class HoleScores:
+    """Means over the pictures of a set."""
+
+    pictures: int
+    corruption: str
+    holes: float
+    """Share of the area"""
+    psnr_db: float
+    """Inside the holes"""
+    ssim: float
+    """Of the whole picture"""
+    megapixels_per_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictures} pictures, {self.corruption}, {self.holes:.1%} missing\n"
+            f"PSNR inside the holes {self.psnr_db:.2f} dB, SSIM of the whole {self.ssim:.4f}; "
+            f"{self.megapixels_per_s:.2f} megapixels/s"
+        )
+
+
+def evaluate_inpainting(
+    inpainter: Inpainter,
+    folder: Path,
+    corruption: str | Corruption,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> HoleScores:
+    """Score an inpainter on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
+    damage = parse(corruption) if isinstance(corruption, str) else corruption
+    if not makes_holes(damage):
+        raise UsageError(f"{corruption} makes no holes; give one that does, such as --corruption scratches.")
+    paths = pictures_below(folder)
+    scores: list[tuple[float, float, float]] = []
+    seconds = pixels = 0.0
+    for number, (path, clean, seen) in enumerate(corrupted(paths, damage)):
+        assert seen.condition is not None
+        mask = seen.condition[0]
+        began = time.perf_counter()
+        restored = inpainter(seen.observed[0], mask)
+        seconds += time.perf_counter() - began
+        pixels += clean.shape[1] * clean.shape[2]
+        scores.append((float(mask.mean()), psnr_db(restored, clean, mask), ssim(restored, clean)))
+        if progress is not None:
+            progress(number + 1, len(paths), path.name)
+    holes, inside, whole = (fmean(column) for column in zip(*scores, strict=True))
+    return HoleScores(len(paths), str(corruption), holes, inside, whole, pixels / 1e6 / seconds)

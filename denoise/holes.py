@@ -1,0 +1,132 @@
+"""Where a picture has holes: by a mask, by a colour or by transparency."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor
+from torch.nn import functional as F
+
+from denoise.errors import UsageError
+from denoise.media.image import Frame, Picture
+from denoise.media.mask import Mask, as_stored, mask_of, read_mask
+from denoise.options import Options
+
+_LOSSY = {"JPEG", "WEBP", "AVIF"}
+_LOSSY_LEVELS = 16
+_ROWS = 256
+
+
+def find_holes(picture: Picture, frame: Frame, options: Options) -> Mask:
+    """The holes of a frame as it is stored, widened as asked. Shape: `[H, W]`.
+
+    Raises:
+        UsageError: the mask is not of the size of the picture, leaves nothing of it, or there is no transparency.
+        MediaError: the mask cannot be read.
+    """
+    if options.mask_color is not None:
+        mask = _of_colour(frame, options.mask_color, _LOSSY_LEVELS if picture.format in _LOSSY else 0)
+    elif isinstance(options.mask, str) and options.mask == "alpha":
+        mask = _transparent(picture, frame)
+    else:
+        mask = _fitted(as_mask(options.mask), picture, frame)
+    mask = dilate(mask, options.dilate_px)
+    check_holes(mask, picture.path.name)
+    return mask
+
+
+def as_mask(mask: Any) -> Mask:
+    """A mask as `[H, W]` of booleans: from a file, a PIL image, a NumPy array or a tensor; at least half is a hole.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(mask, str | os.PathLike):
+        return read_mask(Path(mask))
+    if isinstance(mask, Image.Image):
+        return mask_of(mask)
+    if isinstance(mask, torch.Tensor):
+        mask = mask.detach().cpu().numpy()
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "buif":
+        raise UsageError(f"A {type(mask).__name__} is no mask; give a file, a PIL image, an array or a tensor.")
+    while mask.ndim > 2 and mask.shape[0] == 1:
+        mask = mask[0]
+    if mask.ndim != 2 or mask.size == 0:
+        raise UsageError(f"A mask of shape {list(mask.shape)} does not fit; give one of [H, W].")
+    if mask.dtype == bool:
+        return np.asarray(mask)
+    peak = 1.0 if mask.dtype.kind == "f" or mask.max() <= 1 else float(np.iinfo(mask.dtype).max)
+    return np.asarray(mask >= peak / 2)
+
+
+def dilate(mask: Mask, by_px: int) -> Mask:
+    """Holes grown by so many pixels to all sides, corners included. Shape: `[H, W]` in and out."""
+    if by_px == 0 or not mask.any():
+        return mask
+    grown = torch.from_numpy(mask.astype(np.float32))[None, None]
+    for size in ((2 * by_px + 1, 1), (1, 2 * by_px + 1)):
+        grown = F.max_pool2d(F.pad(grown, _around(size)), size, stride=1)
+    return grown[0, 0].numpy() > 0
+
+
+def check_holes(mask: Mask, name: str) -> None:
+    """Raise UsageError for a mask that leaves nothing."""
+    if mask.all():
+        raise UsageError(f"The mask covers all of {name}; mark only what is missing.")
+
+
+def has_square(mask: Mask, side: int) -> bool:
+    """Whether a square hole of that side fits into the holes."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    if len(rows) < side or len(columns) < side:
+        return False
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    sums = np.zeros((part.shape[0] + 1, part.shape[1] + 1), dtype=np.int32)
+    sums[1:, 1:] = part.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
+    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return bool((inside == side**2).any())
+
+
+def _around(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Padding of zeros that keeps the sides, as `F.pad` wants it."""
+    return (size[1] // 2, size[1] // 2, size[0] // 2, size[0] // 2)
+
+
+def _fitted(mask: Mask, picture: Picture, frame: Frame) -> Mask:
+    """A mask of the picture as a viewer shows it, as the picture is stored; one that only fits so is left."""
+    width, height = frame.size
+    turned = as_stored(mask, picture.orientation)
+    for candidate in (turned, mask):
+        if candidate.shape == (height, width):
+            return candidate
+    raise UsageError(
+        f"The mask is {mask.shape[1]}x{mask.shape[0]} and {picture.path.name} is {width}x{height}; "
+        "make them of one size."
+    )
+
+
+def _of_colour(frame: Frame, colour: str, tolerance: int) -> Mask:
+    try:
+        wanted = np.array(ImageColor.getrgb(colour)[:3], dtype=np.float32)
+    except ValueError:
+        raise UsageError(f"{colour!r} is no colour; give one such as '#ff00ff' or 'magenta'.") from None
+    if frame.channels not in (1, 3):
+        raise UsageError("A colour marks holes in gray and RGB pictures only; give a mask picture.")
+    near = (tolerance + 0.5) / 255
+    parts = [
+        (np.abs(rows - wanted[:, None, None] / 255) <= near).all(0)
+        for rows in (frame.read(start, min(start + _ROWS, frame.size[1])) for start in range(0, frame.size[1], _ROWS))
+    ]
+    return np.concatenate(parts)
+
+
+def _transparent(picture: Picture, frame: Frame) -> Mask:
+    if not frame.has_transparency:
+        raise UsageError(f"{picture.path.name} has no transparency; give a mask picture or a colour.")
+    return np.concatenate(
+        [frame.transparent(start, min(start + _ROWS, frame.size[1])) for start in range(0, frame.size[1], _ROWS)]
+    )

@@ -1,0 +1,94 @@
+"""A U-Net that fills holes: first roughly, from coarse to fine, then by what it has learned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from denoise.networks.unet import UNet
+
+CELL = 32
+"""Side, in pixels, of the coarsest cells that a window makes by itself"""
+_LEVELS = 5
+
+
+class InpaintingUNet(UNet):
+    """The U-Net for pictures, told where holes are in place of how strong the noise is.
+
+    What is in the holes of `observed` is not looked at: they are filled by push and pull (Gortler et al., "The
+    lumigraph", SIGGRAPH 1996) and the layers make that better. The layers and the names of their weights are those of
+    `UNet`, so that a training can start from a denoiser.
+
+    Shape:
+        - observed: `[B, C, H, W]`, 0..1, sides a multiple of `multiple_of`
+        - condition: `[B, 1, H, W]`, 1 in a hole and 0 elsewhere
+        - Output: `[B, C, H, W]`; only what it has in the holes is meant to be used
+    """
+
+    def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
+        """Fill the holes of pictures that are seen whole."""
+        return self.refine(fill(observed, condition, fill_coarse(*pull(observed, condition))), condition)
+
+    def refine(self, filled: Tensor, condition: Tensor) -> Tensor:
+        """Better holes from roughly filled ones."""
+        return super().forward(filled, condition)
+
+
+def pull(observed: Tensor, holes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the known pixels of each cell of 32 pixels, and how much is known about it, 0..1.
+
+    Shape:
+        - Input: `[B, C, H, W]`, `[B, 1, H, W]`
+        - Output: `[B, C, h, w]`, `[B, 1, h, w]`, cells at the far borders may be cut off
+    """
+    colour, known = _start(observed, holes)
+    for _ in range(_LEVELS):
+        colour, known = _halve(colour, known)
+    return colour, known
+
+
+def fill_coarse(colour: Tensor, known: Tensor) -> Tensor:
+    """Cells of which nothing is known get what is around them; of none is known, 0.
+
+    Shape: `[B, C, h, w]`, `[B, 1, h, w] -> [B, C, h, w]`
+    """
+    if max(colour.shape[-2:]) == 1:
+        return colour
+    beyond = fill_coarse(*_halve(colour, known))
+    return _push(colour, known, beyond)
+
+
+def fill(observed: Tensor, holes: Tensor, coarse: Tensor) -> Tensor:
+    """Known pixels as they are, holes smoothly from what is around them.
+
+    Shape:
+        - observed, holes: `[B, C, H, W]`, `[B, 1, H, W]`
+        - coarse: `[B, C, h, w]`, the cells of 32 pixels without holes, see `fill_coarse`
+        - Output: `[B, C, H, W]`
+    """
+    levels = [_start(observed, holes)]
+    for _ in range(_LEVELS - 1):
+        levels.append(_halve(*levels[-1]))
+    for colour, known in reversed(levels):
+        coarse = _push(colour, known, coarse)
+    return coarse
+
+
+def _start(observed: Tensor, holes: Tensor) -> tuple[Tensor, Tensor]:
+    known = 1 - holes.float()
+    return observed.float() * known, known
+
+
+def _halve(colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of what is known in blocks of two by two; half known is as good as known."""
+    total = F.avg_pool2d(known, 2, ceil_mode=True)
+    mean = F.avg_pool2d(colour * known, 2, ceil_mode=True) / total.clamp_min(1e-6)
+    return mean, (2 * total).clamp_max(1)
+
+
+def _push(colour: Tensor, known: Tensor, coarse: Tensor) -> Tensor:
+    """What is known, and the coarser level where nothing is."""
+    size = colour.shape[-2:]
+    finer = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
+    return torch.lerp(finer, colour, known)

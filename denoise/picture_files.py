@@ -1,0 +1,168 @@
+"""One picture in, one out: its holes filled, its noise taken away, everything else kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from denoise.compare import Comparison
+from denoise.corruptions.base import Corruption
+from denoise.errors import UsageError
+from denoise.holes import find_holes, has_square
+from denoise.inpainter import Inpainter
+from denoise.media.atomic import copy_file
+from denoise.media.image import Frame, open_image
+from denoise.media.mask import Mask
+from denoise.options import Options
+from denoise.restorer import Noise, Restorer
+
+_SLAB_ROWS = 64
+
+Progress = Callable[[int, int, str], None]
+"""Called with rows done, those in all, and what is being worked on."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done to one picture."""
+
+    source: str
+    output: str
+    found: str
+    model: str
+    sigma: list[float]
+    """Noise level of each frame, on the 0..255 scale; empty where no noise was looked for"""
+    filled_px: int | None
+    """Pixels in holes, all frames together; None where no holes were looked for"""
+    note: str
+    """What to know about the result; empty if there is nothing"""
+    strength: float
+    device: str
+    dtype: str
+    megapixels: float
+    seconds: float
+
+
+def restore_picture_file(
+    restorer: Restorer | None,
+    source: Path,
+    target: Path,
+    options: Options = Options(),
+    progress: Progress | None = None,
+    inpainter: Inpainter | None = None,
+) -> Report:
+    """Restore one picture, all its frames: the inpainter fills the holes, then the restorer takes noise away.
+
+    Raises:
+        UsageError, MediaError: the input or the mask cannot be read or the output not be written.
+    """
+    began = time.perf_counter()
+    compare = options.compare
+    with open_image(source) as picture:
+        picture.check_output(target)
+        if compare is not None and compare.resolve() in (source.resolve(), target.resolve()):
+            raise UsageError(f"The comparison {compare} would replace the input or the output; give it another name.")
+        levels, notes, filled, pixels = [], [], 0, 0
+        for number, frame in enumerate(picture.frames):
+            report = _Rows(progress, source.name, frame.size[1])
+            comparison = Comparison(frame) if compare is not None and number == 0 else None
+            if inpainter is not None:
+                mask = find_holes(picture, frame, options)
+                notes += _too_wide(inpainter, mask)
+                _fill_frame(inpainter, frame, mask, options, report)
+                filled += int(mask.sum())
+            if restorer is not None:
+                levels.append(round(_restore_frame(restorer, frame, options, report).sigma, 2))
+            pixels += frame.size[0] * frame.size[1]
+            if comparison is not None and compare is not None:
+                comparison.write(compare)
+        untouched = options.strength == 0 or (restorer is None and filled == 0)
+        if untouched and source.suffix.lower() == target.suffix.lower():
+            copy_file(source, target)  # not even encoded again
+        else:
+            picture.save(target)
+        used = [engine for engine in (inpainter, restorer) if engine is not None]
+        return Report(
+            source=str(source),
+            output=str(target),
+            found=picture.describe(),
+            model=", ".join(engine.card.name if engine.card else "own" for engine in used),
+            sigma=levels,
+            filled_px=None if inpainter is None else filled,
+            note=notes[0] if notes else "",
+            strength=options.strength,
+            device=str(used[0].device),
+            dtype=str(used[0].dtype).removeprefix("torch."),
+            megapixels=round(pixels / 1e6, 3),
+            seconds=round(time.perf_counter() - began, 3),
+        )
+
+
+def corrupt_picture_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:
+    """Damage one picture, all its frames, everything else kept."""
+    with open_image(source) as picture:
+        picture.check_output(target)
+        for frame in picture.frames:
+            observed = corruption(_read(frame, 0, frame.size[1])[None], generator).observed[0]
+            frame.write(0, frame.size[1], observed.numpy())
+        picture.save(target)
+    return target
+
+
+def _restore_frame(restorer: Restorer, frame: Frame, options: Options, report: _Rows) -> Noise:
+    """Estimate, then sweep: rows are read once each, restored, and written over their source."""
+    read, shape = partial(_read, frame), (frame.channels, *frame.size[::-1])
+    noise = restorer.estimate(read, shape) if options.sigma == "auto" else Noise(float(options.sigma))
+    if options.strength > 0:
+        _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
+    return noise
+
+
+def _fill_frame(inpainter: Inpainter, frame: Frame, mask: Mask, options: Options, report: _Rows) -> None:
+    """Sweep, and write the rows that have holes."""
+    if options.strength == 0 or not mask.any():
+        return
+    if isinstance(options.mask, str) and options.mask == "alpha":
+        frame.reveal(0, mask)
+    read, shape = partial(_read, frame), (frame.channels, *frame.size[::-1])
+    _put(frame, inpainter.fill_rows(read, shape, mask, options.strength), report, mask)
+
+
+def _read(frame: Frame, start: int, stop: int) -> Tensor:
+    return torch.from_numpy(frame.read(start, stop))
+
+
+def _put(frame: Frame, restored: Iterator[tuple[int, int, Tensor]], report: _Rows, mask: Mask | None = None) -> None:
+    """Write rows over their source, bit by bit: the conversion needs memory of its own."""
+    for start, stop, rows in restored:
+        for part in range(start, stop, _SLAB_ROWS):
+            end = min(part + _SLAB_ROWS, stop)
+            if mask is None or mask[part:end].any():
+                frame.write(part, end, rows[:, part - start : end - start].numpy())
+        del rows
+        report(stop)
+
+
+def _too_wide(inpainter: Inpainter, mask: Mask) -> list[str]:
+    """A warning if there is a hole larger than the weights are meant for."""
+    side = inpainter.card.hole_px if inpainter.card else 0
+    if not side or not has_square(mask, side + 1):
+        return []
+    return [f"A hole is wider than the {side} pixels that these weights fill well; look at it closely."]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    progress: Progress | None
+    name: str
+    total: int
+
+    def __call__(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, self.total, self.name)

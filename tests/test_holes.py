@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import grey_dilation
+
+from denoise.errors import UsageError
+from denoise.holes import as_mask, check_holes, dilate, find_holes, has_square
+from denoise.media.image import open_image
+from denoise.media.mask import Mask
+from denoise.options import Options
+from tests.conftest import photo
+
+
+def spots(height: int = 40, width: int = 56, seed: int = 0) -> Mask:
+    return np.random.default_rng(seed).random((height, width)) < 0.02
+
+
+def found(path: Path, **options: object) -> Mask:
+    with open_image(path) as picture:
+        return find_holes(picture, next(picture.frames), Options(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by_px", [0, 1, 3])
+def test_dilation_is_that_of_scipy(by_px: int) -> None:
+    mask = spots()
+    mask[0, 0] = mask[-1, 20] = True
+    expected = grey_dilation(mask.astype(np.uint8), (2 * by_px + 1,) * 2, mode="constant") > 0
+    assert np.array_equal(dilate(mask, by_px), expected)
+
+
+@pytest.mark.parametrize("side", [1, 5, 6, 7])
+def test_the_largest_square(side: int) -> None:
+    mask = spots()
+    mask[:] = False
+    mask[10:16, 3:40] = True
+    mask[30:39, 50:55] = True
+    assert has_square(mask, side) == (side <= 6)
+    assert not has_square(np.zeros_like(mask), 1)
+    assert has_square(np.ones((7, 7), dtype=bool), 7)
+
+
+def test_masks_in_memory() -> None:
+    mask = spots()
+    levels = mask.astype(np.uint8)
+    kinds = [
+        mask,
+        levels,
+        levels * 255,
+        levels.astype(np.uint16) * 65_535,
+        levels.astype(np.float64),
+        Image.fromarray(mask),
+        Image.fromarray(levels * 255),
+        torch.from_numpy(mask),
+        torch.from_numpy(levels)[None].float(),
+        torch.from_numpy(mask)[None, None],
+    ]
+    for kind in kinds:
+        assert np.array_equal(as_mask(kind), mask)
+
+
+@pytest.mark.parametrize("wrong", [3, None, np.zeros(5), np.zeros((2, 4, 4)), np.zeros((0, 4)), np.array([["a"]])])
+def test_what_is_no_mask(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"is no mask|does not fit"):
+        as_mask(wrong)
+
+
+def test_a_mask_that_leaves_nothing() -> None:
+    check_holes(spots(), "photo.png")
+    with pytest.raises(UsageError, match=r"covers all of photo\.png"):
+        check_holes(np.ones((4, 4), dtype=bool), "photo.png")
+
+
+def test_a_mask_of_another_size(noisy_png: Path) -> None:
+    with pytest.raises(UsageError, match=r"The mask is 56x40 and noisy photo ü\.png is 64x48; make them of one size"):
+        found(noisy_png, mask=spots())
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_mask_lies_on_the_photo_as_it_is_seen(orientation: int, tmp_path: Path) -> None:
+    image = Image.fromarray(photo(40, 56))
+    exif = image.getexif()
+    exif[274] = orientation
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    stored = spots()
+    turns = {1: 0, 3: 2, 6: -1, 8: 1}[orientation]  # counter-clockwise quarters that a viewer turns it by
+    assert np.array_equal(found(tmp_path / "photo.jpg", mask=np.rot90(stored, turns).copy()), stored)
+
+
+def test_a_mask_of_the_stored_sides_is_taken_as_it_is(tmp_path: Path) -> None:
+    image = Image.fromarray(photo(40, 56))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    assert np.array_equal(found(tmp_path / "photo.jpg", mask=spots()), spots())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [("png", "RGB"), ("png", "P"), ("jpg", "RGB"), ("tif", "RGB"), ("bmp", "RGB")]
+)
+def test_holes_of_a_colour(suffix: str, mode: str, tmp_path: Path) -> None:
+    pixels = photo(40, 56) // 2
+    mask = np.zeros((40, 56), dtype=bool)
+    mask[8:24, 16:40] = True
+    pixels[mask] = [255, 0, 255]
+    path = tmp_path / f"photo.{suffix}"
+    Image.fromarray(pixels).convert(mode).save(path, **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {}))
+    marked = found(path, mask_color="#ff00ff")
+    inner = np.zeros_like(mask)
+    inner[9:23, 17:39] = True
+    assert marked[inner].all() and not marked[~mask].any()
+    assert np.array_equal(found(path, mask_color="magenta"), marked)
+    assert not found(path, mask_color="#00ff00").any()
+
+
+def test_gray_pictures_have_gray_holes(tmp_path: Path) -> None:
+    pixels = photo(20, 30, 1)[..., 0].clip(1, 254)
+    pixels[3:5, 4:9] = 255
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    assert np.array_equal(found(tmp_path / "photo.png", mask_color="white"), pixels == 255)
+
+
+def test_no_colour(noisy_png: Path) -> None:
+    with pytest.raises(UsageError, match="'purplish' is no colour"):
+        found(noisy_png, mask_color="purplish")
+
+
+def test_a_colour_in_four_bands(tmp_path: Path) -> None:
+    Image.fromarray(photo(20, 30)).convert("CMYK").save(tmp_path / "photo.tif")
+    with pytest.raises(UsageError, match="gray and RGB pictures only"):
+        found(tmp_path / "photo.tif", mask_color="white")
+
+
+def test_no_transparency(noisy_png: Path) -> None:
+    with pytest.raises(UsageError, match="has no transparency"):
+        found(noisy_png, mask="alpha")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mask": "m.png", "mask_color": "red"}, {"dilate_px": 2}, {"mask": "m.png", "dilate_px": -1}]
+)
+def test_options_that_make_no_sense(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"one of the two|is not allowed"):
+        Options(**wrong)  # type: ignore[arg-type]
