@@ -86,8 +86,8 @@ class Autoencoder(nn.Module):
             out: nn.Module = nn.Conv2d(code, last, 3, padding=1)
         else:
             cells = (sides[0] // cell, sides[1] // cell)
-            into = nn.Conv2d(last, code, cells, stride=cells)
-            out = nn.ConvTranspose2d(code, last, cells, stride=cells)
+            into = _IntoPatches(last, code, cells, stride=cells)
+            out = _FromPatches(code, last, cells, stride=cells)
         self.encoder = nn.Sequential(*down, into, _ACTIVATIONS[activation]())
         self.decoder = nn.Sequential(out, *up)
 
@@ -106,6 +106,28 @@ class Autoencoder(nn.Module):
     def forward(self, observed: Tensor, condition: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The signal by way of its code; a condition tells it nothing."""
         return self.decode(self.encode(observed), observed.shape[-2:])
+
+
+class _IntoPatches(nn.Conv2d):
+    """A convolution whose windows lie side by side, as the matrix product that it is: many times faster on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.kernel_size
+        batch, channels, height, width = x.shape
+        patches = x.reshape(batch, channels, height // rows, rows, width // columns, columns)
+        product = F.linear(patches.permute(0, 2, 4, 1, 3, 5).flatten(3), self.weight.flatten(1), self.bias)
+        return product.permute(0, 3, 1, 2)
+
+
+class _FromPatches(nn.ConvTranspose2d):
+    """The same the other way round."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: ARG002
+        channels, (rows, columns) = self.weight.shape[1], self.kernel_size
+        batch, _, height, width = x.shape
+        patches = (x.permute(0, 2, 3, 1) @ self.weight.flatten(1)).view(batch, height, width, channels, rows, columns)
+        signal = patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height * rows, width * columns)
+        return signal if self.bias is None else signal + self.bias[:, None, None]
 
 
 def _blocks(width: int, depth: int) -> list[nn.Module]:

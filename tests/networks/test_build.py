@@ -37,7 +37,7 @@ def test_networks_declare_what_inference_must_know(name: str) -> None:
 
 @pytest.mark.parametrize("config", [{}, {"class": "os.system"}, {"class": ["UNet"]}, None, "UNet(", 5])
 def test_only_known_classes_are_built(config: Any) -> None:
-    with pytest.raises(ModelError, match=r"not known; a config may name UNet, NoiseLevel"):
+    with pytest.raises(ModelError, match=r"not known; a config may name UNet, InpaintingUNet, NoiseLevel"):
         build(config)
 
 
