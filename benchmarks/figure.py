@@ -1,4 +1,4 @@
-"""Draw the README's picture: a made-up scene, camera noise on it, and what `photo` makes of that."""
+"""Draw the README's pictures: a made-up scene with camera noise or holes, and what the weights make of that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 import denoise
 from denoise.corruptions.spec import parse
 
-CORRUPTION = "camera:iso=6400,quality=92"
+NOISE = "camera:iso=6400,quality=92"
+HOLES = "scratches:share=0.03+text:size_px=14..22,share=0.04"
 WIDTH, HEIGHT, SCALE = 420, 300, 3
 
 
@@ -49,10 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=3)
     chosen = parser.parse_args(arguments)
     clean = torch.from_numpy(scene(chosen.seed).transpose(2, 0, 1).astype(np.float32)) / 255
-    noisy = parse(CORRUPTION)(clean[None], torch.Generator().manual_seed(chosen.seed)).observed[0]
-    restored = denoise.load(chosen.model)(noisy)
+    restorer = denoise.load(chosen.model)
+    fills = isinstance(restorer, denoise.Inpainter)
+    seen = parse(HOLES if fills else NOISE)(clean[None], torch.Generator().manual_seed(chosen.seed))
+    damaged = seen.observed[0]
+    restored = restorer(damaged, seen.condition[0]) if fills else restorer(damaged)
     gap = torch.ones(3, HEIGHT, 8)
-    sheet = torch.cat([noisy, gap, restored], dim=2).clamp(0, 1)
+    sheet = torch.cat([damaged, gap, restored], dim=2).clamp(0, 1)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy()).save(chosen.out, optimize=True)
     print(f"Wrote {chosen.out}")

@@ -196,7 +196,7 @@ def corrupt(
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
 ) -> None:
-    """Write a noisy photo to try things on (photo.png) and its clean original (photo.clean.png)."""
+    """Write a photo to try things on: noisy (photo.png), with holes (scratched.png, mask.png) and clean."""
     from denoise.samples import write_samples
 
     for path in write_samples(folder):

@@ -37,7 +37,7 @@ def photo(tmp_path: Path) -> Path:
 def test_all_scripts_are_here() -> None:
     sound = ["sound_memory", "sound_seams", "speech", "speech_speed"]
     assert sorted(SCRIPTS) == sorted(
-        ["autoencoders", "awgn", "camera", "inpainting", "memory", "seams", *sound, "speed", "training"]
+        ["autoencoders", "awgn", "camera", "hole_area", "inpainting", "memory", "seams", *sound, "speed", "training"]
     )
 
 
@@ -140,6 +140,13 @@ def test_inpainting(
         "scikit-image biharmonic",
     ]
     assert all(row["PSNR dB"] > 10 for row in rows if row["method"] != "ours")
+
+
+def test_hole_area(script: Load, tiny_inpainting_weights: Path, tmp_path: Path) -> None:
+    numbers = tmp_path / "x.json"
+    options = ["--model", str(tiny_inpainting_weights), "--dtype", "float32", "--megapixels", "0.05"]
+    script("hole_area").main([*options, "--shares", "0.01", "--json", str(numbers)])
+    assert [row["pixels"] > 0 for row in json.loads(numbers.read_text())["rows"]] == [False, True, True]
 
 
 def test_figure(script: Load, tiny_weights: Path, tmp_path: Path) -> None:
