@@ -45,11 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             return {"holes": what, "pixels": int(mask.sum()), "s": best_seconds(fill, chosen.repeats)}
 
-        for share in chosen.shares:
-            rows.append(row(f"scratches, {share:g} of the area", _scratches(image.height, image.width, share)))
-        everywhere = torch.zeros(image.height, image.width)
+        masks = {f"scratches, {share:g} of the area": _scratches(*image.size[::-1], share) for share in chosen.shares}
+        everywhere = masks["a pixel in every 64 by 64"] = torch.zeros(*image.size[::-1])
         everywhere[::64, ::64] = 1
-        rows.append(row("a pixel in every 64 by 64", everywhere))
+        rows += [row(what, mask) for what, mask in masks.items()]
     report(rows, f"{chosen.megapixels:g} megapixels, PNG")
     write_json(chosen.json, model=repr(inpainter), megapixels=chosen.megapixels, rows=rows)
 
