@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageColor
-from torch.nn import functional as F
 
 from denoise.errors import UsageError
 from denoise.media.image import Frame, Picture
@@ -67,10 +66,9 @@ def dilate(mask: Mask, by_px: int) -> Mask:
     """Holes grown by so many pixels to all sides, corners included. Shape: `[H, W]` in and out."""
     if by_px == 0 or not mask.any():
         return mask
-    grown = torch.from_numpy(mask.astype(np.float32))[None, None]
-    for size in ((2 * by_px + 1, 1), (1, 2 * by_px + 1)):
-        grown = F.max_pool2d(F.pad(grown, _around(size)), size, stride=1)
-    return grown[0, 0].numpy() > 0
+    from scipy.ndimage import maximum_filter
+
+    return np.asarray(maximum_filter(mask, 2 * by_px + 1, mode="constant"))
 
 
 def check_holes(mask: Mask, name: str) -> None:
@@ -85,15 +83,9 @@ def has_square(mask: Mask, side: int) -> bool:
     if len(rows) < side or len(columns) < side:
         return False
     part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    sums = np.zeros((part.shape[0] + 1, part.shape[1] + 1), dtype=np.int32)
-    sums[1:, 1:] = part.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
-    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return bool((inside == side**2).any())
+    from scipy.ndimage import minimum_filter
 
-
-def _around(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Padding of zeros that keeps the sides, as `F.pad` wants it."""
-    return (size[1] // 2, size[1] // 2, size[0] // 2, size[0] // 2)
+    return bool(minimum_filter(part, side, mode="constant").any())
 
 
 def _fitted(mask: Mask, picture: Picture, frame: Frame) -> Mask:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,12 +92,12 @@ class Inpainter:
             - shape: `(C, H, W)`; mask: `[H, W]`
             - Yielded: `[C, stop - start, W]` float32
         """
-        marked = torch.from_numpy(mask)[None].float()
+        marked = torch.from_numpy(np.ascontiguousarray(mask))[None]
         coarse = _coarse(read, shape, marked)
         refine: Any = self.network.refine
 
         def read_both(start: int, stop: int) -> Tensor:
-            return torch.cat([read(start, stop), marked[:, start:stop]])
+            return torch.cat([read(start, stop), marked[:, start:stop].float()])
 
         @torch.inference_mode()
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
@@ -120,7 +121,7 @@ def _coarse(read: Read, shape: Sequence[int], marked: Tensor) -> Tensor:
     cells = []
     for start in range(0, shape[1], _ROWS):
         stop = min(start + _ROWS, shape[1])
-        cells.append(pull(read(start, stop)[None], marked[None, :, start:stop]))
+        cells.append(pull(read(start, stop)[None], marked[None, :, start:stop].float()))
     colours, known = (torch.cat(parts, dim=2) for parts in zip(*cells, strict=True))
     return fill_coarse(colours, known)
 
