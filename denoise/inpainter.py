@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from denoise.networks.inpainting import CELL, fill, fill_coarse, pull
 from denoise.options import check_strength
 from denoise.pretrained import Card
 from denoise.restorer import as_bands, as_colour, window_px
-from denoise.windows import Read, Windows, sweep_rows
+from denoise.windows import Read, Windows, rows_of, sweep_rows
 
 # Around the holes of a window so much is looked at. Measured on photos, that keeps the difference to a picture seen
 # whole below half an 8-bit step, though the receptive field is wider.
@@ -79,7 +78,7 @@ class Inpainter:
             return picture
         restored = torch.empty_like(batch)
         for filled, observed, holes in zip(restored, batch, masks, strict=True):
-            for start, stop, rows in self.fill_rows(partial(_rows, observed), observed.shape, holes, strength):
+            for start, stop, rows in self.fill_rows(rows_of(observed), observed.shape, holes, strength):
                 filled[:, start:stop] = rows
         return from_tensor(restored, kind)
 
@@ -124,10 +123,6 @@ def _coarse(read: Read, shape: Sequence[int], marked: Tensor) -> Tensor:
         cells.append(pull(read(start, stop)[None], marked[None, :, start:stop].float()))
     colours, known = (torch.cat(parts, dim=2) for parts in zip(*cells, strict=True))
     return fill_coarse(colours, known)
-
-
-def _rows(picture: Tensor, start: int, stop: int) -> Tensor:
-    return picture[:, start:stop]
 
 
 def _box(holes: Tensor) -> tuple[slice, slice] | None:

@@ -65,4 +65,4 @@ class Restorers:
         return self.loaded[task]
 
 
-_NAMES = {"image": "noise in pictures", "holes": "holes in pictures (say where with --mask)", "sound": "sound"}
+_NAMES = {"image": "pictures", "holes": "holes in pictures (say where with --mask)", "sound": "sound"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from denoise.devices import choose_device, choose_dtype, place, run
 from denoise.errors import UsageError
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.options import Sigma, check_sigma, check_strength
-from denoise.windows import Read, Windows, sweep_rows
+from denoise.windows import Read, Windows, rows_of, sweep_rows
 
 # Of a window's result, the outer 24 pixels are dropped and the next 16 cross-faded. Measured on photos, that keeps the
 # difference to the untiled result below half an 8-bit step, though the receptive field is wider.
@@ -90,7 +89,7 @@ class Restorer:
             return picture
         restored = torch.empty_like(batch)
         for clean, observed in zip(restored, batch, strict=True):
-            read = partial(_rows, observed)
+            read = rows_of(observed)
             noise = self.estimate(read, observed.shape) if sigma == "auto" else Noise(float(sigma))
             for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
                 clean[:, start:stop] = rows
@@ -158,10 +157,6 @@ class Restorer:
         c = noise.cell
         fine = F.interpolate(cells.to(self.device), scale_factor=c, mode="bilinear", align_corners=False)
         return fine[:, :, c:-c, c:-c]
-
-
-def _rows(picture: Tensor, start: int, stop: int) -> Tensor:
-    return picture[:, start:stop]
 
 
 def window_px(windows: Windows, shape: Sequence[int]) -> int:

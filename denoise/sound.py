@@ -14,7 +14,7 @@ from denoise.errors import UsageError
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
 from denoise.pretrained import Card
-from denoise.windows import Read, Windows, sweep_rows
+from denoise.windows import Read, Windows, rows_of, sweep_rows
 
 WINDOW_S = 20.0
 LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
@@ -61,10 +61,9 @@ class SoundRestorer:
         channels = signal.reshape(-1, signal.shape[-1])
         restored = torch.empty_like(channels)
 
-        def read(start: int, stop: int) -> Tensor:
-            return channels[:, start:stop]
-
-        for start, stop, samples in self.restore_samples(read, channels.shape[1], rate_hz, strength, attenuation_db):
+        for start, stop, samples in self.restore_samples(
+            rows_of(channels), channels.shape[1], rate_hz, strength, attenuation_db
+        ):
             restored[:, start:stop] = samples
         return _from_tensor(restored.view(signal.shape), waveform)
 

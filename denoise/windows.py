@@ -117,6 +117,11 @@ def pad(signal: Tensor, multiple_of: int) -> Tensor:
     return signal
 
 
+def rows_of(signal: Tensor) -> Read:
+    """A reader of a signal that is in memory, `[C, *S]`."""
+    return lambda start, stop: signal[:, start:stop]
+
+
 def sweep(network: Network, signal: Tensor, windows: Windows) -> Tensor:
     """Restore a signal that is in memory; see `sweep_rows`.
 
@@ -125,7 +130,7 @@ def sweep(network: Network, signal: Tensor, windows: Windows) -> Tensor:
         - Output: `[C_out, *S]` float32
     """
     out: Tensor | None = None
-    for start, stop, rows in sweep_rows(network, lambda start, stop: signal[:, start:stop], signal.shape[1:], windows):
+    for start, stop, rows in sweep_rows(network, rows_of(signal), signal.shape[1:], windows):
         if out is None:
             out = rows.new_empty(rows.shape[0], *signal.shape[1:])
         out[:, start:stop] = rows

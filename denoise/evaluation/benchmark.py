@@ -20,6 +20,7 @@ from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.media.image import is_image, open_image
 from denoise.options import Sigma
 from denoise.restorer import Restorer
+from denoise.windows import rows_of
 
 
 @dataclass(frozen=True)
@@ -114,4 +115,4 @@ def corrupted(paths: list[Path], corruption: str | Corruption) -> Iterator[tuple
 
 
 def _estimate(restorer: Restorer, observed: Tensor) -> float:
-    return restorer.estimate(lambda start, stop: observed[:, start:stop], observed.shape).sigma
+    return restorer.estimate(rows_of(observed), observed.shape).sigma
