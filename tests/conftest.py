@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from denoise import pretrained
+from denoise import cli, pretrained
 from denoise.networks.inpainting import InpaintingUNet
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.spectral import SpectralUNet
@@ -66,6 +67,14 @@ def sound(length: int, channels: int = 1, rate_hz: int = 16_000, seed: int = 0) 
     pitch = 200 + 70 * np.arange(channels)[:, None]
     tone = 0.5 * np.sin(2 * np.pi * pitch * seconds * (1 + 0.2 * seconds)) * np.sin(7 * seconds) ** 2
     return (tone + 0.05 * draw.standard_normal((channels, length))).clip(-0.9, 0.9).astype(np.float32)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command in this process; returns the exit code."""
+    monkeypatch.setattr(sys, "argv", ["denoise", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
 
 
 def photo(height: int = 48, width: int = 64, bands: int = 3, seed: int = 0) -> np.ndarray:

@@ -10,16 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoise import cli
-from tests.conftest import photo
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command in this process; returns the exit code."""
-    monkeypatch.setattr(sys, "argv", ["denoise", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
+from tests.conftest import photo, run
 
 
 def test_restore_says_what_it_found_and_did(

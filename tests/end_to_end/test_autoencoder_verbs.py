@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from denoise import cli, pretrained
+from denoise import pretrained
 from denoise.networks.autoencoder import Autoencoder
-from tests.conftest import awake, card, photo
+from tests.conftest import awake, card, photo, run
 
 
 @pytest.fixture
@@ -32,13 +31,6 @@ def photos(tmp_path: Path) -> Path:
         Image.fromarray(photo(seed=seed)).save(folder / "normal" / f"{seed}.png")
     Image.fromarray(255 - photo(seed=0)[::-1] // 3).save(folder / "odd.png")
     return folder
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["denoise", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
 
 
 def test_index_and_search(
