@@ -112,9 +112,9 @@ FAMILY: dict[str, Member] = {
     ),
     "undercomplete, 32": Member(lambda side: UndercompleteAutoencoder(_net(side, 32), lr=4e-3)),
     "dense, 1024": Member(lambda side: RegularizedAutoencoder(_net(side, 1024), lr=4e-3), class_steps=0),
-    "dense, 1024, ReLU": Member(lambda side: RegularizedAutoencoder(_net(side, 1024, "relu"), lr=4e-3), class_steps=0),
-    "sparse (L1), 1024, ReLU": Member(
-        lambda side: SparseAutoencoder(_net(side, 1024, "relu"), L1Code(weight=2e-5), lr=4e-3), class_steps=100
+    "dense, 4096, ReLU": Member(lambda side: RegularizedAutoencoder(_net(side, 4096, "relu"), lr=4e-3), class_steps=0),
+    "sparse (L1), 4096, ReLU": Member(
+        lambda side: SparseAutoencoder(_net(side, 4096, "relu"), L1Code(weight=2e-5), lr=4e-3), class_steps=0
     ),
     "dense, 128, sigmoid": Member(
         lambda side: RegularizedAutoencoder(_net(side, 128, "sigmoid"), lr=4e-3), class_steps=0
