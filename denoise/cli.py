@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from denoise.cli_output import as_line, print_result, progress_bar
 from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
-
-if TYPE_CHECKING:
-    from denoise.picture_files import Report
-    from denoise.pipeline import Failure
-    from denoise.sound_files import SoundReport
 
 app = typer.Typer(
     name="denoise",
@@ -107,15 +102,15 @@ def restore(
     if (compare is not None or residual is not None) and not single:
         raise UsageError("--compare and --residual take one input at a time.")
     restorers = Restorers(model, device, dtype)
-    with _progress() as progress:
+    with progress_bar() as progress:
         if single:
             target = pipeline.single_target(inputs[0], out, overwrite)
-            _print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
+            print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
             return
         jobs = pipeline.jobs(inputs, out)
         failures = []
         for result in pipeline.restore_many(restorers, jobs, options, overwrite, progress):
-            _print_result(result, as_json)
+            print_result(result, as_json)
             failures += [result] if isinstance(result, pipeline.Failure) else []
     if failures:
         raise DenoiseError(f"{len(failures)} of {len(jobs)} files could not be restored; they are named above.")
@@ -162,7 +157,7 @@ def evaluate(
 
     restorer = load(model, device, dtype)
     scores: Any
-    with _progress() as progress:
+    with progress_bar() as progress:
         if isinstance(restorer, Restorer):
             from denoise.evaluation.benchmark import evaluate as run
 
@@ -175,7 +170,7 @@ def evaluate(
             from denoise.evaluation.speech import evaluate_pairs
 
             scores = evaluate_pairs(restorer, data, attenuation_db, progress)
-    typer.echo(_json(scores) if as_json else str(scores))
+    typer.echo(as_line(scores) if as_json else str(scores))
 
 
 @app.command()
@@ -209,7 +204,7 @@ def models(as_json: Json = False) -> None:
     from denoise import pretrained
 
     for card in pretrained.models():
-        typer.echo(_json(card) if as_json else f"{card.name:12} {card.licence:12} {card.summary}")
+        typer.echo(as_line(card) if as_json else f"{card.name:12} {card.licence:12} {card.summary}")
 
 
 @app.command()
@@ -248,11 +243,11 @@ def detect(
     """Find what is unlike normal pictures or recordings; writes scores.csv and heat maps."""
     from denoise.detection import detect as run
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         options = (normal, false_alarm_rate, score, pool, rate_hz, bands, device)
         found = run(model, data, out, *options, progress=progress)  # type: ignore[arg-type]
     if as_json:
-        typer.echo(_json(found))
+        typer.echo(as_line(found))
         return
     for finding in found.anomalies:
         typer.echo(f"{finding.file}: {finding.value:.4g}, above {found.threshold:.4g}")
@@ -276,10 +271,10 @@ def index(
     """Make an index of pictures to search in, or bring one up to date."""
     from denoise.retrieval import index as run
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         report = run(folder, out, model, progress)
     if as_json:
-        typer.echo(_json(report))
+        typer.echo(as_line(report))
         return
     for name, reason in report.failures.items():
         typer.echo(f"{name}: {reason}", err=True)
@@ -307,7 +302,7 @@ def search(
     from denoise.retrieval import search as run
 
     for hit in run(query, index, k, patches, model, sheet):
-        typer.echo(_json(hit) if as_json else f"{hit.distance:8.4f}  {hit.path}")
+        typer.echo(as_line(hit) if as_json else f"{hit.distance:8.4f}  {hit.path}")
 
 
 @app.command()
@@ -320,10 +315,10 @@ def tour(
     """Train small autoencoders for about two minutes and write a page about what they did: start here."""
     from denoise.tour import write_tour
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = write_tour(out, effort, seed, progress)
     if as_json:
-        typer.echo(_json(result))
+        typer.echo(as_line(result))
     else:
         typer.echo(f"Wrote {result.page} ({result.trainings} networks, {result.seconds:.0f} s); open it in a browser.")
 
@@ -354,73 +349,3 @@ def _number_or_auto(text: str) -> float | Literal["auto"]:
         return "auto" if text == "auto" else float(text)
     except ValueError:
         raise UsageError(f"Sigma {text!r} is neither 'auto' nor a number.") from None
-
-
-def _print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
-    from denoise.picture_files import Report
-    from denoise.pipeline import Failure
-
-    if as_json:
-        typer.echo(_json(result))
-    elif isinstance(result, Failure):
-        typer.echo(f"{result.source}: {result.error}", err=True)
-    elif isinstance(result, Report):
-        found = [result.found]
-        if result.sigma:
-            level = ", ".join(f"{sigma:g}" for sigma in result.sigma[:4]) + (", ..." if len(result.sigma) > 4 else "")
-            found.append(f"noise level {level} of 255")
-        if result.filled_px is not None:
-            found.append(f"holes of {result.filled_px:,} pixels")
-        typer.echo(f"{result.source}: {'; '.join(found)}")
-        if result.note:
-            typer.echo(result.note)
-        typer.echo(
-            f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
-            f"{result.megapixels:g} megapixels in {result.seconds:.1f} s)"
-        )
-    else:
-        typer.echo(f"{result.source}: {result.found}")
-        if result.not_finite:
-            typer.echo(f"{result.not_finite:,} samples were no numbers and became silence.")
-        if result.over_full_scale:
-            typer.echo(result.over_full_scale)
-        typer.echo(
-            f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
-            f"{result.sound_s:.1f} s of sound in {result.seconds:.1f} s)"
-        )
-
-
-def _json(record: Any) -> str:
-    """A dataclass as strict JSON, which knows no infinity."""
-    values = asdict(record)
-    return json.dumps({key: None if value in (float("inf"), float("-inf")) else value for key, value in values.items()})
-
-
-def _progress() -> Any:
-    """A bar for work of over a second, where there is a terminal to show it on."""
-    return _Bar() if sys.stderr.isatty() else nullcontext()
-
-
-class _Bar:
-    def __enter__(self) -> Any:
-        import time
-
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self.task = self.bar.add_task("")
-        self.began = time.monotonic()
-        self.shown = False
-
-        def report(done: int, total: int, name: str) -> None:
-            if not self.shown and time.monotonic() - self.began > 1:
-                self.bar.start()
-                self.shown = True
-            self.bar.update(self.task, completed=done, total=total, description=name)
-
-        return report
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,18 @@ def find_holes(picture: Picture, frame: Frame, options: Options) -> Mask:
     """
     if options.mask_color is not None:
         mask = _of_colour(frame, options.mask_color, _LOSSY_LEVELS if picture.format in _LOSSY else 0)
-    elif isinstance(options.mask, str) and options.mask == "alpha":
+    elif options.by_alpha:
         mask = _transparent(picture, frame)
     else:
         mask = _fitted(as_mask(options.mask), picture, frame)
     mask = dilate(mask, options.dilate_px)
     check_holes(mask, picture.path.name)
     return mask
+
+
+def with_mask_read(options: Options) -> Options:
+    """The same options with their mask in memory, so that the frames of a picture share it; errors as of `as_mask`."""
+    return options if options.mask is None or options.by_alpha else replace(options, mask=as_mask(options.mask))
 
 
 def as_mask(mask: Any) -> Mask:

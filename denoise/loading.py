@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,21 @@ class Restorers:
         self.names = [] if model is None else str(model).split(",") if several else [model]
         self.loaded: dict[str, Any] = {}
 
-    def has(self, task: str) -> bool:
-        """Whether weights for a task were asked for by name."""
-        return any(pretrained.read_card(name).task == task for name in self.names)
+    @cached_property
+    def named(self) -> dict[str, str | os.PathLike[str]]:
+        """The weights that were asked for by name, by their task."""
+        return {pretrained.read_card(name).task: name for name in self.names}
 
     def find(self, task: str, source: str | os.PathLike[str] = "this") -> Any:
         """What restores a task; raises UsageError when the weights that were asked for are for other ones."""
         if task not in self.loaded:
-            named = {pretrained.read_card(name).task: name for name in self.names}
-            if named and task not in named and not (task == "holes" and "image" in named):
-                theirs = _NAMES[next(iter(named))]
+            if self.named and task not in self.named and not (task == "holes" and "image" in self.named):
+                theirs = _NAMES[next(iter(self.named))]
                 raise UsageError(
                     f"The weights {str(self.names[0])!r} are for {theirs}, {Path(source).name} needs some for "
                     f"{_NAMES[task]}; leave --model out, or name others."
                 )
-            self.loaded[task] = load(named.get(task, DEFAULTS[task]), self.device, self.dtype)
+            self.loaded[task] = load(self.named.get(task, DEFAULTS[task]), self.device, self.dtype)
         return self.loaded[task]
 
 

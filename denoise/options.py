@@ -53,6 +53,11 @@ class Options:
         """Whether there are holes to fill."""
         return self.mask is not None or self.mask_color is not None
 
+    @property
+    def by_alpha(self) -> bool:
+        """Whether holes are what is transparent."""
+        return isinstance(self.mask, str) and self.mask == "alpha"
+
     def __post_init__(self) -> None:
         check_sigma(self.sigma)
         check_strength(self.strength)

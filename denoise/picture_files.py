@@ -14,7 +14,7 @@ from torch import Tensor
 from denoise.compare import Comparison
 from denoise.corruptions.base import Corruption
 from denoise.errors import UsageError
-from denoise.holes import find_holes, has_square
+from denoise.holes import find_holes, has_square, with_mask_read
 from denoise.inpainter import Inpainter
 from denoise.media.atomic import copy_file
 from denoise.media.image import Frame, open_image
@@ -68,6 +68,7 @@ def restore_picture_file(
         picture.check_output(target)
         if compare is not None and compare.resolve() in (source.resolve(), target.resolve()):
             raise UsageError(f"The comparison {compare} would replace the input or the output; give it another name.")
+        options = with_mask_read(options)
         levels, notes, filled, pixels = [], [], 0, 0
         for number, frame in enumerate(picture.frames):
             report = _Rows(progress, source.name, frame.size[1])
@@ -128,7 +129,7 @@ def _fill_frame(inpainter: Inpainter, frame: Frame, mask: Mask, options: Options
     """Sweep, and write the rows that have holes."""
     if options.strength == 0 or not mask.any():
         return
-    if isinstance(options.mask, str) and options.mask == "alpha":
+    if options.by_alpha:
         frame.reveal(0, mask)
     read, shape = partial(_read, frame), (frame.channels, *frame.size[::-1])
     _put(frame, inpainter.fill_rows(read, shape, mask, options.strength), report, mask)

@@ -98,7 +98,7 @@ def restore(
         raise UsageError("A colour marks holes in files; for a picture in memory give a mask.")
     if mask is not None:
         source = restorers.find("holes")(source, dilate(as_mask(mask), dilate_px), strength)
-        if not restorers.has("image"):
+        if "image" not in restorers.named:
             return source
     return restorers.find("image")(source, sigma, strength)
 
@@ -120,7 +120,7 @@ def restore_file(
         restorer = restorers.find("sound", source)
         return restore_sound_file(restorer, source, target, options, progress)
     inpainter = restorers.find("holes", source) if options.fills else None
-    restorer = restorers.find("image", source) if inpainter is None or restorers.has("image") else None
+    restorer = restorers.find("image", source) if inpainter is None or "image" in restorers.named else None
     return restore_picture_file(restorer, source, target, options, progress, inpainter)
 
 

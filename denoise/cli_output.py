@@ -1,0 +1,87 @@
+"""What the command prints: reports, JSON lines and a bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from denoise.picture_files import Report
+    from denoise.pipeline import Failure
+    from denoise.sound_files import SoundReport
+
+
+def print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
+    """What was found in a file and done to it, or why nothing was."""
+    from denoise.picture_files import Report
+    from denoise.pipeline import Failure
+
+    if as_json:
+        typer.echo(as_line(result))
+    elif isinstance(result, Failure):
+        typer.echo(f"{result.source}: {result.error}", err=True)
+    elif isinstance(result, Report):
+        found = [result.found]
+        if result.sigma:
+            level = ", ".join(f"{sigma:g}" for sigma in result.sigma[:4]) + (", ..." if len(result.sigma) > 4 else "")
+            found.append(f"noise level {level} of 255")
+        if result.filled_px is not None:
+            found.append(f"holes of {result.filled_px:,} pixels")
+        typer.echo(f"{result.source}: {'; '.join(found)}")
+        if result.note:
+            typer.echo(result.note)
+        typer.echo(
+            f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
+            f"{result.megapixels:g} megapixels in {result.seconds:.1f} s)"
+        )
+    else:
+        typer.echo(f"{result.source}: {result.found}")
+        if result.not_finite:
+            typer.echo(f"{result.not_finite:,} samples were no numbers and became silence.")
+        if result.over_full_scale:
+            typer.echo(result.over_full_scale)
+        typer.echo(
+            f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
+            f"{result.sound_s:.1f} s of sound in {result.seconds:.1f} s)"
+        )
+
+
+def as_line(record: Any) -> str:
+    """A dataclass as strict JSON, which knows no infinity."""
+    values = asdict(record)
+    return json.dumps({key: None if value in (float("inf"), float("-inf")) else value for key, value in values.items()})
+
+
+def progress_bar() -> Any:
+    """A bar for work of over a second, where there is a terminal to show it on."""
+    return _Bar() if sys.stderr.isatty() else nullcontext()
+
+
+class _Bar:
+    def __enter__(self) -> Any:
+        import time
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task("")
+        self.began = time.monotonic()
+        self.shown = False
+
+        def report(done: int, total: int, name: str) -> None:
+            if not self.shown and time.monotonic() - self.began > 1:
+                self.bar.start()
+                self.shown = True
+            self.bar.update(self.task, completed=done, total=total, description=name)
+
+        return report
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
