@@ -39,6 +39,9 @@ class PictureCrops(L.LightningDataModule):
         batch_size: crops a step (per process).
         validation_share: share of the files held back, at least one file.
         validation_px: side of a validation crop, a multiple of 16; of a smaller picture as much as there is.
+        smallest_scale: crops are also taken from pictures scaled down, at most to this, 0..1: what large pictures show
+            in shades becomes fine detail, and what their compression left becomes small. A third of the crops are not
+            scaled; 1 scales none.
         cache_gb: memory for decoded pictures; beyond it only a random part of each picture is kept.
         seed: of the choice of crops.
     """
@@ -50,6 +53,7 @@ class PictureCrops(L.LightningDataModule):
         batch_size: int = 16,
         validation_share: float = 0.04,
         validation_px: int = 256,
+        smallest_scale: float = 1.0,
         cache_gb: float = 4.0,
         seed: int = 0,
     ) -> None:
@@ -57,6 +61,8 @@ class PictureCrops(L.LightningDataModule):
         for name, side in (("crop_px", crop_px), ("validation_px", validation_px)):
             if side < _STEP_PX or side % _STEP_PX:
                 raise UsageError(f"--data.{name} {side} is not allowed: give a multiple of {_STEP_PX}.")
+        if not 0 < smallest_scale <= 1:
+            raise UsageError(f"--data.smallest_scale {smallest_scale:g} is not allowed: give a number in 0..1, not 0.")
         if root is None:
             raise UsageError("Which pictures? Give the folder that holds them as --data.root.")
         self.root = Path(root)
@@ -64,6 +70,7 @@ class PictureCrops(L.LightningDataModule):
         self.batch_size = batch_size
         self.validation_share = validation_share
         self.validation_px = validation_px
+        self.smallest_scale = smallest_scale
         self.cache_bytes = cache_gb * 1e9
         self.seed = seed
 
@@ -103,7 +110,7 @@ class PictureCrops(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches `[B, 3, crop, crop]`, without end."""
         assert self.trainer is not None
-        crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.seed, self.trainer)
+        crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.smallest_scale, self.seed, self.trainer)
         return DataLoader(crops, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
@@ -114,8 +121,17 @@ class PictureCrops(L.LightningDataModule):
 class _Crops(IterableDataset[Tensor]):
     """Batch n of process r holds the same crops whenever it is made, so a resumed training goes on where it was."""
 
-    def __init__(self, pictures: list[np.ndarray], side: int, batch_size: int, seed: int, trainer: L.Trainer) -> None:
+    def __init__(
+        self,
+        pictures: list[np.ndarray],
+        side: int,
+        batch_size: int,
+        smallest_scale: float,
+        seed: int,
+        trainer: L.Trainer,
+    ) -> None:
         self.pictures, self.side, self.batch_size, self.seed, self.trainer = pictures, side, batch_size, seed, trainer
+        self.smallest_scale = smallest_scale
         areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], dtype=np.float64)
         self.chances = areas / areas.sum()
 
@@ -130,12 +146,21 @@ class _Crops(IterableDataset[Tensor]):
         crops = np.empty((self.batch_size, side, side, 3), np.uint8)
         for k, index in enumerate(generator.choice(len(self.pictures), self.batch_size, p=self.chances)):
             picture = self.pictures[index]
-            top, left = (generator.integers(size - side + 1) for size in picture.shape[:2])
-            crop = picture[top : top + side, left : left + side]
+            span = self._span(picture, generator)
+            top, left = (generator.integers(size - span + 1) for size in picture.shape[:2])
+            crop = _shrunk(picture[top : top + span, left : left + span], side)
             down, right, turned = generator.random(3) < 0.5
             crop = crop[:: -1 if down else 1, :: -1 if right else 1]
             crops[k] = crop.transpose(1, 0, 2) if turned else crop
         return _to_float(torch.from_numpy(crops))
+
+    def _span(self, picture: np.ndarray, generator: np.random.Generator) -> int:
+        """How many pixels of the picture go into the side of a crop."""
+        low = self.smallest_scale
+        if low == 1:
+            return self.side
+        scale = min(1.0, generator.uniform(low, 1 + (1 - low) / 2))
+        return int(min(round(self.side / scale), *picture.shape[:2]))
 
 
 class _Pictures(Dataset[Tensor]):
@@ -224,6 +249,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _shrunk(crop: np.ndarray, side: int) -> np.ndarray:
+    """`[H, W, 3]` scaled to `[side, side, 3]` with a filter against aliasing."""
+    if crop.shape[0] == side:
+        return crop
+    return np.array(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _to_float(pictures: Tensor) -> Tensor:

@@ -109,10 +109,7 @@ class Restoration(L.LightningModule):
                 "train with --model.noise_level null."
             )
         truth = F.adaptive_avg_pool2d(seen.condition, (levels.shape[2], levels.shape[3]))
-        whole = truth.mean((1, 2, 3))
-        local = (levels - truth).abs() / (truth + 5 / 255)
-        pooled = (pool_level(levels, weights) - whole).abs() / (whole + 5 / 255)
-        return local.mean() + pooled.mean()
+        return level_error(levels, truth) + level_error(pool_level(levels, weights), truth.mean((1, 2, 3)))
 
     def validation_step(self, clean: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """PSNR of every validation corruption, drawn alike each time, and how far off the estimated level is."""
@@ -184,6 +181,11 @@ class Restoration(L.LightningModule):
     def _networks(self) -> dict[str, dict[str, Any]]:
         parts = {"network": self.network, "noise_level": self.noise_level}
         return {part: describe(module) for part, module in parts.items() if module is not None}
+
+
+def level_error(level: Tensor, truth: Tensor) -> Tensor:
+    """Mean error relative to the true level, or to 5 of 255 steps where that is less."""
+    return ((level - truth).abs() / (truth + 5 / 255)).mean()
 
 
 def corrupt(corruption: Corruption, clean: Tensor, generator: torch.Generator) -> Corrupted:

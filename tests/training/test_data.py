@@ -51,6 +51,30 @@ def test_all_eight_orientations_come(folder: Path) -> None:
     assert len({crop.numpy().tobytes() for crop in batch.contiguous()}) == 8
 
 
+def test_crops_are_taken_from_pictures_scaled_down(folder: Path) -> None:
+    root = folder / "one"
+    root.mkdir()
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, 4::8] = stripes[:, 5::8] = stripes[:, 6::8] = stripes[:, 7::8] = 255  # 8 pixels a period
+    Image.fromarray(stripes).save(root / "a.png")
+    (batch,) = _batches(_module(root, batch_size=60, smallest_scale=0.5), 1)
+    assert batch.shape == (60, 3, 16, 16)
+    edges = [int((crop[0].diff(dim=axis).abs() > 0.3).any(1 - axis).sum()) for crop in batch for axis in (0, 1)]
+    assert set(edges) >= {0, 3, 4, 5, 6}  # of 16 pixels at full size 3 or 4 are edges, at half size 7 or 8
+    assert sum(3 <= number <= 4 for number in edges) >= 20
+
+
+def test_a_crop_of_a_small_picture_is_scaled_as_far_as_it_goes(folder: Path) -> None:
+    (batch,) = _batches(_module(folder / "pictures", crop_px=48, batch_size=20, smallest_scale=0.1), 1)
+    assert batch.shape == (20, 3, 48, 48)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
+def test_scales_that_are_none(folder: Path, scale: float) -> None:
+    with pytest.raises(UsageError, match=r"--data\.smallest_scale"):
+        PictureCrops(folder, smallest_scale=scale)
+
+
 def test_validation_is_held_back_by_name_and_of_sizes_that_networks_take(folder: Path) -> None:
     data = _module(folder / "pictures", validation_share=0.5, validation_px=64)
     assert len(data.pictures) + len(data.validation) == 4
