@@ -99,12 +99,13 @@ def restore(
     from denoise.loading import Restorers
 
     single = len(inputs) == 1 and not inputs[0].is_dir()
-    if (compare is not None or residual is not None) and not single:
+    if options.extras and not single:
         raise UsageError("--compare and --residual take one input at a time.")
     restorers = Restorers(model, device, dtype)
     with progress_bar() as progress:
         if single:
             target = pipeline.single_target(inputs[0], out, overwrite)
+            pipeline.check_extras(inputs[0], target, options, overwrite)
             print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
             return
         jobs = pipeline.jobs(inputs, out)

@@ -45,6 +45,8 @@ def print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
             typer.echo(f"{result.not_finite:,} samples were no numbers and became silence.")
         if result.over_full_scale:
             typer.echo(result.over_full_scale)
+        if result.residual_over_full_scale:
+            typer.echo(f"Of what was taken out {result.residual_over_full_scale}")
         typer.echo(
             f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
             f"{result.sound_s:.1f} s of sound in {result.seconds:.1f} s)"

@@ -49,6 +49,12 @@ class Options:
     dilate_px: int = 0
 
     @property
+    def extras(self) -> dict[str, Path]:
+        """What is written beside the output: what it is -> file."""
+        named = {"residual": self.residual, "comparison": self.compare}
+        return {what: path for what, path in named.items() if path is not None}
+
+    @property
     def fills(self) -> bool:
         """Whether there are holes to fill."""
         return self.mask is not None or self.mask_color is not None

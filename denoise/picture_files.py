@@ -13,7 +13,6 @@ from torch import Tensor
 
 from denoise.compare import Comparison
 from denoise.corruptions.base import Corruption
-from denoise.errors import UsageError
 from denoise.holes import find_holes, has_square, with_mask_read
 from denoise.inpainter import Inpainter
 from denoise.media.atomic import copy_file
@@ -66,8 +65,6 @@ def restore_picture_file(
     compare = options.compare
     with open_image(source) as picture:
         picture.check_output(target)
-        if compare is not None and compare.resolve() in (source.resolve(), target.resolve()):
-            raise UsageError(f"The comparison {compare} would replace the input or the output; give it another name.")
         options = with_mask_read(options)
         levels, notes, filled, pixels = [], [], 0, 0
         for number, frame in enumerate(picture.frames):

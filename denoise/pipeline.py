@@ -88,8 +88,12 @@ def restore(
     )
     restorers = Restorers(model, device, dtype)
     if isinstance(source, str | os.PathLike):
-        return restore_file(restorers, source, single_target(Path(source), out, overwrite), options, progress)
+        source, target = Path(source), single_target(Path(source), out, overwrite)
+        check_extras(source, target, options, overwrite)
+        return restore_file(restorers, source, target, options, progress)
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+        if options.extras:
+            raise UsageError("A comparison and a residual are of one input; give one at a time.")
         pairs = jobs([Path(path) for path in source], out)
         return list(restore_many(restorers, pairs, options, overwrite, progress))
     if rate_hz is not None:
@@ -200,6 +204,17 @@ def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
         if out is not None:
             raise UsageError(f"{target} exists; choose another output, or --overwrite to replace it.")
     return target
+
+
+def check_extras(source: Path, target: Path, options: Options, overwrite: bool) -> None:
+    """Raise UsageError where a comparison or a residual would replace the input, another output, or a file unasked."""
+    taken = {source.resolve(): "input", target.resolve(): "output"}
+    for what, path in options.extras.items():
+        if path.resolve() in taken:
+            raise UsageError(f"The {what} {path} would replace the {taken[path.resolve()]}; give it another name.")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists; give the {what} another name, or --overwrite to replace it.")
+        taken[path.resolve()] = what
 
 
 def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:

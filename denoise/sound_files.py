@@ -41,6 +41,8 @@ class SoundReport:
     attenuation_db: float
     over_full_scale: str
     """What was done about samples over full scale; empty if there were none"""
+    residual_over_full_scale: str
+    """The same of what was taken out, where that was written"""
     not_finite: int
     """Samples that were NaN or infinite and became silence"""
     device: str
@@ -64,7 +66,6 @@ def restore_sound_file(
     began = time.perf_counter()
     with open_audio(source) as recording, ExitStack() as files:
         check_rate(recording.rate_hz)
-        _check_names(source, target, options)
         rate_hz, (first, last) = recording.rate_hz, _part(recording, options)
         low, high = _heard(recording, first, last, restorer.context(rate_hz), hop_length(rate_hz))
         comparison = SoundComparison(rate_hz, options.compare) if options.compare is not None else None
@@ -101,6 +102,7 @@ def restore_sound_file(
         strength=options.strength,
         attenuation_db=options.attenuation_db,
         over_full_scale="" if writer is None else writer.report.describe(),
+        residual_over_full_scale="" if residual is None else residual.report.describe(),
         not_finite=0 if copied else tape.not_finite,
         device=str(restorer.device),
         dtype=str(restorer.dtype).removeprefix("torch."),
@@ -181,16 +183,6 @@ def _share(start: int, stop: int, first: int, last: int, recording: Recording) -
     into = (position - first + 1) / fade if first > 0 else torch.ones(stop - start)
     out = (last - position) / fade if last < recording.length else torch.ones(stop - start)
     return torch.minimum(into, out).clamp(0, 1)
-
-
-def _check_names(source: Path, target: Path, options: Options) -> None:
-    """Whether the output may replace the input was asked before."""
-    taken = {source.resolve(): "input", target.resolve(): "output"}
-    for what, path in {"residual": options.residual, "comparison": options.compare}.items():
-        if path is not None and path.resolve() in taken:
-            raise UsageError(f"The {what} {path} would replace the {taken[path.resolve()]}; give it another name.")
-        if path is not None:
-            taken[path.resolve()] = what
 
 
 def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:

@@ -164,6 +164,25 @@ def test_the_comparison_replaces_neither_input_nor_output(noisy_png: Path, tiny_
     assert noisy_png.read_bytes() == before and not (tmp_path / "out.png").exists()
 
 
+def test_a_comparison_that_exists_is_replaced_only_when_asked(
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    compare = tmp_path / "mine.png"
+    compare.write_text("precious")
+    with pytest.raises(UsageError, match=r"mine\.png exists; give the comparison another name, or --overwrite"):
+        restore(noisy_png, tiny_weights, compare=compare)
+    assert compare.read_text() == "precious"
+    restore(noisy_png, tiny_weights, compare=compare, overwrite=True)
+    with Image.open(compare) as sheet:
+        assert sheet.size == (3 * 64 + 16, 48 + 28)
+
+
+def test_a_comparison_is_of_one_input(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="of one input"):
+        restore([noisy_png], tiny_weights, out=tmp_path / "out", compare=tmp_path / "compare.png")
+    assert not (tmp_path / "out").exists()
+
+
 def test_corrupt_file_is_repeatable(noisy_png: Path, tmp_path: Path) -> None:
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
         pipeline.corrupt_file(noisy_png, tmp_path / name, "gaussian:sigma=25", seed)

@@ -255,6 +255,16 @@ def test_over_full_scale(
     assert run(monkeypatch, *arguments, tmp_path / "x.flac", "--clip", "fold") == 2
 
 
+def test_a_residual_over_full_scale_is_told(
+    tiny_sound_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make(tmp_path / "hot.wav", 9 * sound(12_000), subtype="FLOAT")
+    names = ("-o", tmp_path / "out.wav", "--residual", tmp_path / "removed.flac")
+    assert run(monkeypatch, "restore", source, "--model", tiny_sound_weights, *names) == 0
+    assert "Of what was taken out " in capsys.readouterr().out
+    assert np.abs(heard(tmp_path / "removed.flac")).max() > 0.99
+
+
 def test_no_samples_at_all(tiny_sound_weights: Path, tmp_path: Path) -> None:
     source = make(tmp_path / "empty.wav", np.zeros((2, 0), np.float32))
     report = restore(source, tiny_sound_weights, residual=tmp_path / "removed.wav", start_s=1)
