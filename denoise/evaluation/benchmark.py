@@ -19,7 +19,7 @@ from denoise.errors import UsageError
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.media.image import is_image, open_image
 from denoise.options import Sigma
-from denoise.restorer import Restorer
+from denoise.restorer import Noise, Restorer
 from denoise.windows import rows_of
 
 
@@ -71,11 +71,14 @@ def evaluate(
     for number, (path, clean, seen) in enumerate(corrupted(paths, damage)):
         observed = seen.observed[0]
         began = time.perf_counter()
-        restored = restorer(observed, sigma)
+        read = rows_of(observed)
+        noise = restorer.estimate(read, observed.shape) if sigma == "auto" else Noise(float(sigma))
+        parts = restorer.restore_rows(read, observed.shape, noise)
+        restored = torch.cat([rows for _, _, rows in parts], dim=1)
         seconds += time.perf_counter() - began
         pixels += clean.shape[1] * clean.shape[2]
         scores.append(tuple(score(x, clean) for score in (psnr_db, ssim) for x in (observed, restored)))
-        levels.append(_estimate(restorer, observed) if sigma == "auto" else sigma)
+        levels.append(noise.sigma)
         truth = 0.0 if seen.condition is None else 255 * float(seen.condition.mean())
         if truth > 0:
             errors.append(abs(levels[-1] - truth) / truth)
@@ -112,7 +115,3 @@ def corrupted(paths: list[Path], corruption: str | Corruption) -> Iterator[tuple
             clean = torch.from_numpy(frame.read(0, frame.size[1]))
         generator = torch.Generator().manual_seed(zlib.crc32(path.name.encode()))
         yield path, clean, damage(clean[None], generator)
-
-
-def _estimate(restorer: Restorer, observed: Tensor) -> float:
-    return restorer.estimate(rows_of(observed), observed.shape).sigma
