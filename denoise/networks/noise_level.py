@@ -11,14 +11,16 @@ from torch.nn import functional as F
 _KNOTS = 33
 _WIDTH = 0.07
 _PRIOR = 0.02
+_SUREST = 8.0
 
 
 class NoiseLevel(nn.Module):
     """Estimate the standard deviation of the noise from the picture alone.
 
     Noise shows where the picture is flat, so beside the level of every cell (`multiple_of` pixels square) the network
-    says how sure it is of it. The level of the whole picture is the mean weighted by that confidence; the map is the
-    level itself. Sigma is on the scale of the signal (0..1), not 0..255.
+    says how sure it is of it, within bounds, so that no single cell outvotes a picture. The level of the whole picture
+    is the mean weighted by that confidence; the map is the level itself. Sigma is on the scale of the signal (0..1),
+    not 0..255.
 
     Shape:
         - Input: `[B, C, H, W]`, 0..1, sides a multiple of `multiple_of`
@@ -48,7 +50,7 @@ class NoiseLevel(nn.Module):
         """Levels and logarithmic weights, a cell each."""
         features = self.body(self.head(F.pixel_unshuffle(observed - 0.5, self.unshuffle)))
         level, weight = self.tail(features).float().chunk(2, dim=1)
-        return F.softplus(level) * 0.1, weight
+        return F.softplus(level) * 0.1, _SUREST * torch.tanh(weight / _SUREST)
 
 
 def pool_level(levels: Tensor, weights: Tensor) -> Tensor:
@@ -70,14 +72,14 @@ def level_curve(levels: Tensor, weights: Tensor, brightness: Tensor) -> Tensor:
     the brightness axis by a Gaussian; where no place of that brightness is trusted the mean of all takes over.
 
     Shape:
-        - Input: `[1, 1, H, W]` three times: levels, logarithmic weights, brightness 0..1
-        - Output: `[1, 1, H, W]`
+        - Input: `[B, 1, H, W]` three times: levels, logarithmic weights, brightness 0..1
+        - Output: `[B, 1, H, W]`
     """
-    share = torch.softmax(weights.flatten(), dim=0)
-    level, place = levels.flatten(), brightness.flatten()
+    share = torch.softmax(weights.flatten(1), dim=1)[:, None]
+    level, place = levels.flatten(1)[..., None], brightness.flatten(1)
     knots = torch.linspace(0, 1, _KNOTS, device=levels.device)
-    near = torch.exp(-0.5 * ((place - knots[:, None]) / _WIDTH).square()) * share
-    curve = (near @ level + _PRIOR * (share @ level)) / (near.sum(1) + _PRIOR)
+    near = torch.exp(-0.5 * ((place[:, None] - knots[:, None]) / _WIDTH).square()) * share
+    curve = ((near @ level + _PRIOR * (share @ level)) / (near.sum(2, keepdim=True) + _PRIOR)).squeeze(2)
     position = place.clamp(0, 1) * (_KNOTS - 1)
     knot = position.long().clamp(max=_KNOTS - 2)
-    return torch.lerp(curve[knot], curve[knot + 1], position - knot).view_as(levels)
+    return torch.lerp(curve.gather(1, knot), curve.gather(1, knot + 1), position - knot).view_as(levels)

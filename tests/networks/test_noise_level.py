@@ -20,6 +20,13 @@ def test_levels_are_float32_in_any_format() -> None:
     assert levels.dtype == weights.dtype == torch.float32
 
 
+def test_no_cell_is_surer_than_the_bound() -> None:
+    network = NoiseLevel(width=4)
+    torch.nn.init.constant_(network.tail.bias, 1e6)
+    _, weights = network(torch.rand(1, 3, 8, 8))
+    assert weights.max() == 8
+
+
 def test_the_pooled_level_is_a_weighted_mean() -> None:
     levels = torch.tensor([[[[1.0, 3.0]]], [[[2.0, 2.0]]]])
     assert pool_level(levels, torch.zeros_like(levels)).tolist() == [2, 2]
@@ -32,6 +39,12 @@ def test_the_curve_of_equal_levels_is_that_level() -> None:
     weights, brightness = (torch.rand(1, 1, 5, 7, generator=generator) for _ in range(2))
     levels = torch.full((1, 1, 5, 7), 0.1)
     torch.testing.assert_close(level_curve(levels, weights, brightness), levels)
+
+
+def test_each_picture_of_a_batch_has_its_own_curve() -> None:
+    levels, weights, brightness = torch.rand(3, 2, 1, 5, 7, generator=torch.Generator().manual_seed(0))
+    alone = [level_curve(*(values[k : k + 1] for values in (levels, weights, brightness))) for k in range(2)]
+    torch.testing.assert_close(level_curve(levels, weights, brightness), torch.cat(alone))
 
 
 def test_the_curve_follows_brightness_and_distrusts_what_is_unsure() -> None:
