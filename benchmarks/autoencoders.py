@@ -106,15 +106,23 @@ def _net(side: int, code: int, activation: str = "none") -> Autoencoder:
     return Autoencoder(1, (16, 32), code, side, activation)
 
 
+def _grid(code: int, activation: str = "none", depth: int = 0) -> Autoencoder:
+    return Autoencoder(1, (32, 64), code, activation=activation, depth=depth)
+
+
 FAMILY: dict[str, Member] = {
     "linear undercomplete, 32": Member(
         lambda side: UndercompleteAutoencoder(Autoencoder(1, (), 32, side), lr=4e-3), class_steps=200
     ),
     "undercomplete, 32": Member(lambda side: UndercompleteAutoencoder(_net(side, 32), lr=4e-3)),
     "dense, 1024": Member(lambda side: RegularizedAutoencoder(_net(side, 1024), lr=4e-3), class_steps=0),
-    "dense, 4096, ReLU": Member(lambda side: RegularizedAutoencoder(_net(side, 4096, "relu"), lr=4e-3), class_steps=0),
-    "sparse (L1), 4096, ReLU": Member(
-        lambda side: SparseAutoencoder(_net(side, 4096, "relu"), L1Code(weight=2e-5), lr=4e-3), class_steps=0
+    "dense, 128 every 4 pixels, ReLU": Member(
+        lambda side: RegularizedAutoencoder(_grid(128, "relu"), lr=2e-3),  # noqa: ARG005
+        class_steps=0,
+    ),
+    "sparse (L1), 128 every 4 pixels, ReLU": Member(
+        lambda side: SparseAutoencoder(_grid(128, "relu"), L1Code(weight=4e-4), lr=2e-3),  # noqa: ARG005
+        class_steps=0,
     ),
     "dense, 128, sigmoid": Member(
         lambda side: RegularizedAutoencoder(_net(side, 128, "sigmoid"), lr=4e-3), class_steps=0
@@ -138,10 +146,8 @@ FAMILY: dict[str, Member] = {
             _net(side, 128, "sigmoid"), Contractive(weight=3e-4), corruption=Gaussian(NOISE * 255), lr=4e-3
         )
     ),
-    "denoising, a code of 32 every 4 pixels": Member(
-        lambda side: DenoisingAutoencoder(  # noqa: ARG005
-            Autoencoder(1, (32, 64), 32, depth=1), Gaussian(NOISE * 255), lr=2e-3
-        ),
+    "denoising, 32 every 4 pixels": Member(
+        lambda side: DenoisingAutoencoder(_grid(32, depth=1), Gaussian(NOISE * 255), lr=2e-3),  # noqa: ARG005
         steps=1000,
         class_steps=0,
         precision="bf16-mixed",

@@ -27,7 +27,7 @@ def test_one_command_prints_it_all(
     monkeypatch.setattr(script, "load_digits", lambda: Split(*(part[:400] for part in load_digits())))
     threads = torch.get_num_threads()
     numbers = tmp_path / "numbers.json"
-    members = ["undercomplete, 32", "denoising, a code of 32 every 4 pixels"]
+    members = ["undercomplete, 32", "denoising, 32 every 4 pixels"]
     try:
         script.main(["--shorten", "0.004", "--json", str(numbers), "--models", *members])
     finally:
