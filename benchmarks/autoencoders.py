@@ -121,7 +121,7 @@ FAMILY: dict[str, Member] = {
         class_steps=0,
     ),
     "sparse (L1), 128 every 4 pixels, ReLU": Member(
-        lambda side: SparseAutoencoder(_grid(128, "relu"), L1Code(weight=4e-4), lr=2e-3),  # noqa: ARG005
+        lambda side: SparseAutoencoder(_grid(128, "relu"), L1Code(weight=2.5e-4), lr=2e-3),  # noqa: ARG005
         class_steps=0,
     ),
     "dense, 128, sigmoid": Member(
@@ -291,12 +291,10 @@ def constraint_figures(network: Autoencoder, split: Split) -> dict[str, Any]:
     """Sparsity, rates, overlap of the classes and slope of a code. Shape of the pictures: `[N, 1, H, W]`."""
     assert split.test_labels is not None
     code = encode(network, split.test)
-    # Of a grid of code vectors every place counts, and its units are those of the other places.
-    vectors = code.view(len(code), network.config["code"], -1)  # type: ignore[call-overload]
-    rates = vectors.mean((0, 2))
+    # Of a grid of code vectors the rate of a unit is over all places; for the overlap it is another unit at each.
+    rates = code.view(len(code), network.config["code"], -1).mean((0, 2))  # type: ignore[call-overload]
     slopes = estimate_jacobian_norm(network, split.test[:_CHUNK], torch.Generator().manual_seed(0), samples=16)
-    strength = vectors.abs().mean(2)
-    between, within = overlaps(strength, split.test_labels)
+    between, within = overlaps(code.abs(), split.test_labels)
     return {
         "active": float((code.abs() > 0.01 * code.abs().max()).float().mean()),
         "rate": float(rates.mean()) if network.activation == "sigmoid" else None,
