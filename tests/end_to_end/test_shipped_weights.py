@@ -63,7 +63,7 @@ def test_photo_denoises_camera_noise(photos: list[Tensor], iso: int, floor: floa
 
 def test_photo_leaves_a_clean_photo_alone(photos: list[Tensor], whole_photos: list[Tensor]) -> None:
     restorer = denoise.load("photo")
-    assert min(psnr_db(restorer(clean), clean) for clean in photos + whole_photos) > 44
+    assert min(psnr_db(restorer(clean), clean) for clean in photos + whole_photos) > 42
 
 
 @pytest.mark.parametrize("sigma", [10, 25, 50])
