@@ -116,7 +116,7 @@ def corrupt_picture_file(source: Path, target: Path, corruption: Corruption, gen
 def _restore_frame(restorer: Restorer, frame: Frame, options: Options, report: _Rows) -> Noise:
     """Estimate, then sweep: rows are read once each, restored, and written over their source."""
     read, shape = partial(_read, frame), (frame.channels, *frame.size[::-1])
-    noise = restorer.estimate(read, shape) if options.sigma == "auto" else Noise(float(options.sigma))
+    noise = restorer.noise(read, shape, options.sigma)
     if options.strength > 0:
         _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
     return noise

@@ -90,7 +90,7 @@ class Restorer:
         restored = torch.empty_like(batch)
         for clean, observed in zip(restored, batch, strict=True):
             read = rows_of(observed)
-            noise = self.estimate(read, observed.shape) if sigma == "auto" else Noise(float(sigma))
+            noise = self.noise(read, observed.shape, sigma)
             for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
                 clean[:, start:stop] = rows
         return from_tensor(restored, kind)
@@ -114,6 +114,10 @@ class Restorer:
             return observed.lerp(restored, strength) if strength < 1 else restored
 
         yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
+
+    def noise(self, read: Read, shape: Sequence[int], sigma: Sigma) -> Noise:
+        """The noise that `sigma` says a picture has: one level, or what `estimate` finds where it is `auto`."""
+        return self.estimate(read, shape) if sigma == "auto" else Noise(float(sigma))
 
     def estimate(self, read: Read, shape: Sequence[int]) -> Noise:
         """Estimate the noise level of a picture that is read row by row.

@@ -19,7 +19,7 @@ from denoise.errors import UsageError
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.media.image import is_image, open_image
 from denoise.options import Sigma
-from denoise.restorer import Noise, Restorer
+from denoise.restorer import Restorer
 from denoise.windows import rows_of
 
 
@@ -72,7 +72,7 @@ def evaluate(
         observed = seen.observed[0]
         began = time.perf_counter()
         read = rows_of(observed)
-        noise = restorer.estimate(read, observed.shape) if sigma == "auto" else Noise(float(sigma))
+        noise = restorer.noise(read, observed.shape, sigma)
         parts = restorer.restore_rows(read, observed.shape, noise)
         restored = torch.cat([rows for _, _, rows in parts], dim=1)
         seconds += time.perf_counter() - began

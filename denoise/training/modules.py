@@ -184,7 +184,7 @@ class Restoration(L.LightningModule):
 
 
 def level_error(level: Tensor, truth: Tensor) -> Tensor:
-    """Mean error relative to the true level, or to 5 of 255 steps where that is less."""
+    """Mean error relative to the true level plus 5 of 255, which keeps it finite where there is no noise."""
     return ((level - truth).abs() / (truth + 5 / 255)).mean()
 
 
