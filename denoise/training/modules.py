@@ -134,6 +134,24 @@ class Restoration(L.LightningModule):
         """AdamW, with the learning rate that `on_train_batch_start` sets."""
         return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient of each network by its own norm.
+
+        The loss of the level has gradients many times those of the restoration: with one norm for both, how far the
+        restoring network is clipped depends on how well the other one does, and it hardly learns.
+        """
+        if gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            for part in (self.network, self.noise_level):
+                if part is not None:
+                    nn.utils.clip_grad_norm_(part.parameters(), gradient_clip_val)
+
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of this step."""
         rise = min(1.0, (self.global_step + 1) / self.warmup_steps) if self.warmup_steps else 1.0

@@ -221,6 +221,33 @@ def test_a_training_without_end_keeps_its_learning_rate(steps: float) -> None:
     assert _lr(module) == pytest.approx(1e-3)
 
 
+@pytest.mark.parametrize("noise_level", [None, NoiseLevel(width=4, depths=(1, 1))])
+def test_the_gradient_of_each_network_is_clipped_by_its_own_norm(noise_level: nn.Module | None) -> None:
+    module = _module(noise_level=noise_level)
+    module.network.tail.weight.grad = torch.full_like(module.network.tail.weight, 1e-3)
+    small = module.network.tail.weight.grad.clone()
+    gradients = [torch.full_like(p, 100.0) for p in ([] if noise_level is None else noise_level.parameters())]
+    for parameter, gradient in zip(noise_level.parameters() if noise_level else [], gradients, strict=True):
+        parameter.grad = gradient
+    module.configure_gradient_clipping(None, 2.0, "norm")
+    assert torch.equal(module.network.tail.weight.grad, small)
+    if noise_level is not None:
+        assert math.sqrt(sum(float(g.square().sum()) for g in gradients)) == pytest.approx(2, rel=1e-3)
+    module.network.tail.weight.grad *= 1e6
+    module.configure_gradient_clipping(None, 2.0, "norm")
+    assert float(module.network.tail.weight.grad.norm()) == pytest.approx(2, rel=1e-3)
+
+
+def test_clipping_by_value_and_no_clipping_are_left_to_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = _module(), []
+    monkeypatch.setattr(module, "clip_gradients", lambda *asked: seen.append(asked))
+    gradient = module.network.tail.weight.grad = torch.full_like(module.network.tail.weight, 100.0)
+    module.configure_gradient_clipping(None, None, None)
+    module.configure_gradient_clipping(None, 2.0, "value")
+    assert seen == [(None, 2.0, "value")]
+    assert bool((gradient == 100).all())
+
+
 def test_a_checkpoint_describes_itself_in_plain_data(tmp_path: Path) -> None:
     module = _module(noise_level=NoiseLevel(width=4, depths=(1, 1)))
     module.origin = {"recipe": "recipes/photo/x.yaml", "commit": "abc"}
