@@ -106,8 +106,8 @@ def _net(side: int, code: int, activation: str = "none") -> Autoencoder:
     return Autoencoder(1, (16, 32), code, side, activation)
 
 
-def _grid(code: int, activation: str = "none", depth: int = 0) -> Autoencoder:
-    return Autoencoder(1, (32, 64), code, activation=activation, depth=depth)
+def _grid(widths: Sequence[int], code: int, activation: str = "none", depth: int = 0) -> Autoencoder:
+    return Autoencoder(1, widths, code, activation=activation, depth=depth)
 
 
 FAMILY: dict[str, Member] = {
@@ -117,11 +117,13 @@ FAMILY: dict[str, Member] = {
     "undercomplete, 32": Member(lambda side: UndercompleteAutoencoder(_net(side, 32), lr=4e-3)),
     "dense, 1024": Member(lambda side: RegularizedAutoencoder(_net(side, 1024), lr=4e-3), class_steps=0),
     "dense, 128 every 4 pixels, ReLU": Member(
-        lambda side: RegularizedAutoencoder(_grid(128, "relu"), lr=2e-3),  # noqa: ARG005
+        lambda side: RegularizedAutoencoder(_grid((16, 32), 128, "relu"), lr=2e-3),  # noqa: ARG005
+        steps=1200,
         class_steps=0,
     ),
     "sparse (L1), 128 every 4 pixels, ReLU": Member(
-        lambda side: SparseAutoencoder(_grid(128, "relu"), L1Code(weight=2.5e-4), lr=2e-3),  # noqa: ARG005
+        lambda side: SparseAutoencoder(_grid((16, 32), 128, "relu"), L1Code(weight=3e-4), lr=2e-3),  # noqa: ARG005
+        steps=1200,
         class_steps=0,
     ),
     "dense, 128, sigmoid": Member(
@@ -147,7 +149,7 @@ FAMILY: dict[str, Member] = {
         )
     ),
     "denoising, 32 every 4 pixels": Member(
-        lambda side: DenoisingAutoencoder(_grid(32, depth=1), Gaussian(NOISE * 255), lr=2e-3),  # noqa: ARG005
+        lambda side: DenoisingAutoencoder(_grid((32, 64), 32, depth=1), Gaussian(NOISE * 255), lr=2e-3),  # noqa: ARG005
         steps=1000,
         class_steps=0,
         precision="bf16-mixed",
