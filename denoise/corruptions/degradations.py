@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from denoise.corruptions.base import Corrupted, Corruption, Params, zero_level
+from denoise.corruptions.base import Combination, Corrupted, Corruption, OneOf, Params, zero_level
 from denoise.corruptions.draws import Range, as_fraction, as_range, uniform
 from denoise.corruptions.filters import filter_rows_columns, gaussian_taps, require_bands
 from denoise.errors import UsageError
@@ -124,6 +125,35 @@ class Jpeg(Corruption):
         decoded = np.stack([_jpeg(*one) for one in zip(codes, qualities, halves, strict=True)])
         observed = torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous().to(clean.device) / 255
         return Corrupted(observed, zero_level(clean), clean)
+
+
+class AsJpeg(OneOf):
+    """A corruption that, with the given probability, meets the picture as a JPEG file holds it.
+
+    What the file holds is then the target; its compression is not damage. Most photographs, those of the usual
+    benchmarks too, were JPEG files once, which left their colours softer and their finest detail coarser.
+    """
+
+    def __init__(
+        self,
+        corruption: Corruption,
+        probability: float = 0.5,
+        quality: Range = (88.0, 97.0),
+        half_colour: float = 1.0,
+    ) -> None:
+        probability = as_fraction(probability, "probability")
+        stored = _Stored([Jpeg(quality, half_colour), corruption])
+        super().__init__([stored, corruption], [probability, 1 - probability])
+
+
+class _Stored(Combination):
+    def draw(self, clean: Tensor, generator: torch.Generator) -> Params:
+        return {name: member.draw(clean, generator) for name, member in self.members()}
+
+    def follow(self, before: Corrupted, params: Params) -> Corrupted:
+        (_, file), (name, corruption) = self.members()
+        held = file.apply(before.target, params["0"]).observed
+        return corruption.follow(replace(before, observed=held, target=held), params[name])
 
 
 def _jpeg(codes: NDArray[np.uint8], quality: float, half_colour: bool) -> NDArray[np.uint8]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from denoise.corruptions.camera import Camera, Demosaic, Sensor
-from denoise.corruptions.degradations import Blur, Downsample, Jpeg, Quantize
+from denoise.corruptions.degradations import AsJpeg, Blur, Downsample, Jpeg, Quantize
 from denoise.corruptions.noise import CorrelatedGaussian, Gaussian, Gray, PoissonGaussian, SaltAndPepper, Speckle
 
 __all__ = [
+    "AsJpeg",
     "Blur",
     "Camera",
     "CorrelatedGaussian",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -19,6 +19,7 @@ from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import pool_level
 from denoise.training.losses import PSNRLoss, example_mean
+from denoise.training.optimizers import Muon
 
 
 class Restoration(L.LightningModule):
@@ -35,6 +36,7 @@ class Restoration(L.LightningModule):
             network learns to live with estimates.
         loss: called as `loss(restored, target, weight)`.
         validation_corruptions: name -> corruption, each measured on every validation picture.
+        optimizer: `adamw`, or `muon` for convolution kernels and AdamW for the rest.
         lr: peak learning rate.
         warmup_steps: steps until the peak.
         seed: of the corruption's draws.
@@ -48,6 +50,7 @@ class Restoration(L.LightningModule):
         blind_share: float = 0.0,
         loss: nn.Module | None = None,
         validation_corruptions: dict[str, Corruption] | None = None,
+        optimizer: Literal["adamw", "muon"] = "adamw",
         lr: float = 2e-3,
         warmup_steps: int = 100,
         seed: int = 0,
@@ -61,6 +64,7 @@ class Restoration(L.LightningModule):
         self.corruption = corruption
         self.loss = loss or PSNRLoss()
         self.validation_corruptions = validation_corruptions or {"validation": corruption}
+        self.optimizer = optimizer
         self.lr = lr
         self.warmup_steps = warmup_steps
         self.seed = seed
@@ -131,8 +135,10 @@ class Restoration(L.LightningModule):
         return shown
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with the learning rate that `on_train_batch_start` sets."""
-        return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr)
+        """The optimiser, with the learning rate that `on_train_batch_start` sets."""
+        parameters = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        kind = Muon if self.optimizer == "muon" else torch.optim.AdamW
+        return kind(parameters, lr=self.lr)
 
     def configure_gradient_clipping(
         self,
