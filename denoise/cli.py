@@ -132,11 +132,14 @@ def export_weights(
     card: Annotated[
         Path | None, typer.Option(help="YAML file with summary, licence, data and limits.", show_default=False)
     ] = None,
+    noise_level: Annotated[
+        str | None, typer.Option(help="Weights whose estimator of the noise level to take.", show_default=False)
+    ] = None,
 ) -> None:
     """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
     from denoise.training.export import export
 
-    typer.echo(f"Wrote {export(checkpoint, out, card)}")
+    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level)}")
 
 
 @app.command()

@@ -18,7 +18,10 @@ OPTIONAL = ("statistic", "medium", "hole_px")
 
 
 def export(
-    checkpoint: str | os.PathLike[str], folder: str | os.PathLike[str], card: str | os.PathLike[str] | None = None
+    checkpoint: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    card: str | os.PathLike[str] | None = None,
+    noise_level: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write the averaged weights of a checkpoint as a weights folder.
 
@@ -27,9 +30,11 @@ def export(
         folder: where to write; its name becomes the name of the weights.
         card: YAML file with `summary`, `licence`, `data`, `limits` and optionally `statistic`, `medium` and
             `hole_px`, see `pretrained.Card`. Weights without a licence are of no use to anyone, so there is no default.
+        noise_level: weights whose estimator of the noise level joins the network of the checkpoint, in place of the
+            checkpoint's own if it has one.
 
     Raises:
-        UsageError: a file is missing or is not what it should be.
+        UsageError: a file is missing or is not what it should be, or `noise_level` estimates none.
         ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
     """
     facts = _read_card(card)
@@ -51,6 +56,10 @@ def export(
         tensors = {key.removeprefix(prefix): t for key, t in state["state_dict"].items() if key.startswith(prefix)}
         parts[part] = pretrained.fill(ours["networks"][part], tensors, checkpoint) if part in ours["networks"] else None
     assert parts["network"] is not None
+    if noise_level is not None:
+        parts["noise_level"] = pretrained.load(noise_level).noise_level
+        if parts["noise_level"] is None:
+            raise UsageError(f"The weights {noise_level} estimate no noise level; give others as --noise-level.")
     return pretrained.save(folder, pretrained.Weights(parts["network"], parts["noise_level"], described))
 
 

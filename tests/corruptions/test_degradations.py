@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.transform import downscale_local_mean
 from torch import Tensor
 
-from denoise.corruptions.image import Blur, Downsample, Jpeg, Quantize
+from denoise.corruptions.image import AsJpeg, Blur, Downsample, Gaussian, Gray, Jpeg, Quantize
 from denoise.errors import UsageError
 
 
@@ -105,3 +105,24 @@ def test_jpeg_loses_more_at_lower_quality_and_clips() -> None:
         Jpeg()(clean[:, :2], seeded())
     with pytest.raises(UsageError, match="quality"):
         Jpeg(0.0)
+
+
+def test_what_a_jpeg_file_holds_is_the_target() -> None:
+    clean = pictures(16, height=32, width=48)
+    result = AsJpeg(Gaussian(20.0), probability=0.5, quality=80.0)(clean, seeded())
+    stored = Jpeg(80.0, half_colour=1.0)(clean, seeded()).observed
+    through = (result.target != clean).flatten(1).any(1)
+    assert 3 <= through.sum() <= 13
+    assert torch.equal(result.target[through], stored[through])
+    noise = 255 * (result.observed - result.target)
+    assert noise.std().item() == pytest.approx(20, rel=0.02)
+    assert abs(noise.mean().item()) < 0.5
+    torch.testing.assert_close(result.condition, torch.full_like(clean[:, :1], 20 / 255))
+
+
+def test_a_gray_picture_goes_through_jpeg_as_one_band() -> None:
+    clean = pictures()
+    result = Gray(AsJpeg(Gaussian(0.0), probability=1.0, quality=50.0), probability=1.0)(clean, seeded())
+    assert torch.equal(result.target[:, 0], result.target[:, 2])
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    assert 0 < (result.target[:, 0] - (clean * weights).sum(1)).abs().max() < 0.2

@@ -12,7 +12,11 @@ from denoise.corruptions import image
 from denoise.corruptions.base import Compose, Corruption, OneOf
 from denoise.corruptions.spec import PICTURES
 
-EVERY = [*PICTURES.values(), lambda: image.Gray(image.Camera(), 0.5)]
+EVERY = [
+    *PICTURES.values(),
+    lambda: image.Gray(image.Camera(), 0.5),
+    lambda: image.AsJpeg(image.Camera(), 0.5),
+]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 33)])

@@ -59,6 +59,21 @@ def test_a_checkpoint_becomes_weights(tmp_path: Path, card: Path) -> None:
     assert (found.licence, found.statistic) == ("CC0-1.0", "picture")
 
 
+def test_the_estimator_may_come_from_other_weights(tmp_path: Path, card: Path) -> None:
+    other = NoiseLevel(width=8, depths=(1,))
+    facts = pretrained.Card("other", "s", "CC0-1.0", [], "r", "c", [])
+    pretrained.save(tmp_path / "other", pretrained.Weights(UNet(widths=(4, 4), depths=(1, 1)), other, facts))
+    weights = pretrained.load(export(_checkpoint(tmp_path), tmp_path / "out", card, tmp_path / "other"))
+    assert describe(weights.noise_level) == describe(other)
+    torch.testing.assert_close(weights.noise_level.head.weight, other.head.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_without_an_estimator_have_none_to_give(tmp_path: Path, card: Path) -> None:
+    with pytest.raises(UsageError, match="inpaint estimate no noise level; give others as --noise-level"):
+        export(_checkpoint(tmp_path), tmp_path / "out", card, "inpaint")
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_card_no_weights(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give --card, a YAML file with summary, licence, data, limits"):
         export(_checkpoint(tmp_path), tmp_path / "out")
