@@ -17,7 +17,7 @@ from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.draws import as_fraction
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
-from denoise.networks.noise_level import pool_level
+from denoise.networks.noise_level import level_curve, pool_level
 from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
 
@@ -32,8 +32,8 @@ class Restoration(L.LightningModule):
         network: called as `network(observed, condition)`.
         corruption: makes the training pairs.
         noise_level: estimates the condition from `observed` alone; None where nothing is to be estimated.
-        blind_share: share of the examples whose condition is the estimated map in place of the true one, so that the
-            network learns to live with estimates.
+        blind_share: share of the examples whose condition is the estimate (the curve over brightness, as in `restore`)
+            in place of the truth, so that the network learns to live with estimates.
         loss: called as `loss(restored, target, weight)`.
         validation_corruptions: name -> corruption, each measured on every validation picture.
         optimizer: `adamw`, or `muon` for convolution kernels and AdamW for the rest.
@@ -79,10 +79,10 @@ class Restoration(L.LightningModule):
         condition, level_loss = seen.condition, None
         if self.noise_level is not None:
             levels, weights = self.noise_level(observed)
-            level_loss = self._level_loss(levels, weights, seen)
+            level_loss = self.level_loss(levels, weights, seen)
             if self.blind_share and condition is not None:
                 lot = torch.rand(len(clean), 1, 1, 1, generator=generator, device=generator.device)
-                condition = torch.where(lot < self.blind_share, _as_condition(levels, observed), condition)
+                condition = torch.where(lot < self.blind_share, _as_condition(levels, weights, observed), condition)
             self.log("train/noise_level", level_loss)
         loss: Tensor = self.loss(self.network(observed, condition), seen.target, seen.weight)
         self.log("train/loss", loss, prog_bar=True)
@@ -105,15 +105,17 @@ class Restoration(L.LightningModule):
         batch = self.global_step * accumulated + batch_idx % accumulated
         return torch.Generator(clean.device).manual_seed((self.seed * 1_000_003 + batch) * 1009 + self.global_rank)
 
-    def _level_loss(self, levels: Tensor, weights: Tensor, seen: Corrupted) -> Tensor:
-        """Relative error of the map and of the pooled level, each against the corruption's own."""
+    def level_loss(self, levels: Tensor, weights: Tensor, seen: Corrupted) -> Tensor:
+        """Relative errors of the map, of its curve over brightness and of the pooled level."""
         if seen.condition is None or seen.condition.shape[1] != 1:
             raise UsageError(
                 f"{type(self.corruption).__name__} tells no noise level, so none can be learned; "
                 "train with --model.noise_level null."
             )
         truth = F.adaptive_avg_pool2d(seen.condition, (levels.shape[2], levels.shape[3]))
-        return level_error(levels, truth) + level_error(pool_level(levels, weights), truth.mean((1, 2, 3)))
+        curve = _curve(levels, weights, seen.observed)
+        whole = level_error(pool_level(levels, weights), truth.mean((1, 2, 3)))
+        return level_error(levels, truth) + level_error(curve, truth) + whole
 
     def validation_step(self, clean: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """PSNR of every validation corruption, drawn alike each time, and how far off the estimated level is."""
@@ -129,7 +131,7 @@ class Restoration(L.LightningModule):
                 error = (pool_level(levels, weights) - truth).abs() / truth.clamp_min(1 / 255)
                 self.log(f"val/level_{name}_error", error.mean(), sync_dist=True)
                 if self.blind_share:
-                    restored = self.network(observed, _as_condition(levels, observed))
+                    restored = self.network(observed, _as_condition(levels, weights, observed))
                     self.log(f"val/psnr_{name}_blind_db", _psnr_db(restored, seen), sync_dist=True)
             shown = {"observed": observed, "restored": restored, "target": seen.target}
         return shown
@@ -218,9 +220,16 @@ def corrupt(corruption: Corruption, clean: Tensor, generator: torch.Generator) -
         return corruption(clean, generator)  # type: ignore[no-any-return]
 
 
-def _as_condition(levels: Tensor, observed: Tensor) -> Tensor:
-    """The estimated map as the network is given it; nothing is learned through it."""
-    return F.interpolate(levels.detach(), size=observed.shape[-2:], mode="bilinear", align_corners=False)
+def _curve(levels: Tensor, weights: Tensor, observed: Tensor) -> Tensor:
+    """The estimate that `restore` goes by, a cell each."""
+    brightness = F.adaptive_avg_pool2d(observed.mean(1, keepdim=True), (levels.shape[2], levels.shape[3]))
+    return level_curve(levels, weights, brightness)
+
+
+def _as_condition(levels: Tensor, weights: Tensor, observed: Tensor) -> Tensor:
+    """The estimate as the network is given it; nothing is learned through it."""
+    curve = _curve(levels.detach(), weights.detach(), observed)
+    return F.interpolate(curve, size=observed.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _psnr_db(restored: Tensor, seen: Corrupted) -> Tensor:

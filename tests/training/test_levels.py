@@ -4,10 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from denoise.corruptions.base import Corrupted
 from denoise.errors import UsageError
-from denoise.networks import NoiseLevel, UNet
-from denoise.training.levels import NoiseLevelEstimation
 from denoise.training.main import train
 
 
@@ -33,11 +30,3 @@ def test_there_must_be_an_estimator(folder: Path) -> None:
     recipe.write_text(recipe.read_text().replace("modules.Restoration", "levels.NoiseLevelEstimation"))
     with pytest.raises(UsageError, match="add a noise_level network"):
         train([str(recipe), "--data.root", "pictures", "--model.noise_level", "null"])
-
-
-def test_the_loss_is_the_relative_error_of_map_whole_and_curve() -> None:
-    module = NoiseLevelEstimation(UNet(widths=(4,), depths=(1,)), corruption=None, noise_level=NoiseLevel(width=4))
-    picture = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    seen = Corrupted(picture, torch.full((2, 1, 32, 32), 50 / 255), picture)
-    levels = torch.full((2, 1, 4, 4), 25 / 255)
-    assert float(module._level_loss(levels, torch.zeros_like(levels), seen)) == pytest.approx(3 * 25 / 55, rel=1e-4)

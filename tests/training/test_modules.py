@@ -14,6 +14,7 @@ from denoise.corruptions.image import Gaussian
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import NoiseLevel, UNet
 from denoise.training.modules import Restoration
+from denoise.training.optimizers import Muon
 
 
 class _Recorded(Restoration):
@@ -136,10 +137,10 @@ class _Known(nn.Module):
         return levels, torch.zeros_like(levels)
 
 
-def test_the_level_loss_is_the_relative_error_of_map_and_whole() -> None:
+def test_the_level_loss_is_the_relative_error_of_map_curve_and_whole() -> None:
     module = _module(corruption=Gaussian(50.0), noise_level=_Known(25 / 255))
     module.training_step(_clean(), 0)
-    assert module.logged["train/noise_level"] == pytest.approx(2 * 25 / 55, rel=1e-4)
+    assert module.logged["train/noise_level"] == pytest.approx(3 * 25 / 55, rel=1e-4)
     module.validation_step(_clean(1), 0)
     assert module.logged["val/level_validation_error"] == pytest.approx(0.5, rel=1e-4)
 
@@ -159,6 +160,27 @@ def test_a_blind_example_is_conditioned_on_the_estimate(share: float, told: floa
     assert not heard[0].requires_grad
     module.validation_step(_clean(1), 0)
     assert ("val/psnr_validation_blind_db" in module.logged) == bool(share)
+
+
+def test_a_blind_example_is_conditioned_on_the_curve_over_brightness() -> None:
+    class Unsure(nn.Module):
+        """Trusts the left half, where it says 10, and not the right, where it says 90."""
+
+        def forward(self, observed: Tensor) -> tuple[Tensor, Tensor]:
+            levels = torch.full_like(observed[:, :1, ::8, ::8], 90 / 255)
+            levels[..., : levels.shape[-1] // 2] = 10 / 255
+            return levels, torch.where(levels < 50 / 255, 5.0, -5.0)
+
+    class Listening(UNet):
+        def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
+            heard.append(condition)
+            return super().forward(observed, condition)
+
+    heard: list[Tensor] = []
+    network = Listening(widths=(4, 4), depths=(1, 1))
+    module = _module(network=network, corruption=Gaussian(0.0), noise_level=Unsure(), blind_share=1.0)
+    module.training_step(torch.full((1, 3, 32, 32), 0.5), 0)
+    torch.testing.assert_close(heard[0], torch.full((1, 1, 32, 32), 10 / 255), rtol=0.01, atol=0)
 
 
 def test_validation_is_drawn_alike_each_time() -> None:
@@ -236,6 +258,17 @@ def test_the_gradient_of_each_network_is_clipped_by_its_own_norm(noise_level: nn
     module.network.tail.weight.grad *= 1e6
     module.configure_gradient_clipping(None, 2.0, "norm")
     assert float(module.network.tail.weight.grad.norm()) == pytest.approx(2, rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("muon", Muon)])
+def test_the_optimiser_has_every_weight_that_learns(name: Any, kind: type[torch.optim.Optimizer]) -> None:
+    module = _module(noise_level=NoiseLevel(width=4), optimizer=name, lr=3e-4)
+    module.noise_level.requires_grad_(False)
+    optimizer = module.configure_optimizers()
+    assert type(optimizer) is kind
+    given = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in given} == {id(p) for p in module.network.parameters()}
+    assert {group["lr"] for group in optimizer.param_groups} == {3e-4}
 
 
 def test_clipping_by_value_is_lightning_s_and_no_bound_clips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
