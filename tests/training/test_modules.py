@@ -43,6 +43,18 @@ def _module(step: int = 0, **settings: Any) -> _Recorded:
     return module
 
 
+class _Listening(UNet):
+    """Keeps the conditions that it is called with."""
+
+    def __init__(self) -> None:
+        super().__init__(widths=(4, 4), depths=(1, 1))
+        self.heard: list[Tensor] = []
+
+    def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
+        self.heard.append(condition)
+        return super().forward(observed, condition)
+
+
 def _clean(batch: int = 2) -> Tensor:
     return torch.rand(batch, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -147,17 +159,11 @@ def test_the_level_loss_is_the_relative_error_of_map_curve_and_whole() -> None:
 
 @pytest.mark.parametrize(("share", "told"), [(0.0, 50), (1.0, 25)])
 def test_a_blind_example_is_conditioned_on_the_estimate(share: float, told: float) -> None:
-    class Listening(UNet):
-        def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
-            heard.append(condition)
-            return super().forward(observed, condition)
-
-    heard: list[Tensor] = []
-    network = Listening(widths=(4, 4), depths=(1, 1))
+    network = _Listening()
     module = _module(network=network, corruption=Gaussian(50.0), noise_level=_Known(25 / 255), blind_share=share)
     module.training_step(_clean(), 0)
-    torch.testing.assert_close(heard[0], torch.full((2, 1, 16, 16), told / 255))
-    assert not heard[0].requires_grad
+    torch.testing.assert_close(network.heard[0], torch.full((2, 1, 16, 16), told / 255))
+    assert not network.heard[0].requires_grad
     module.validation_step(_clean(1), 0)
     assert ("val/psnr_validation_blind_db" in module.logged) == bool(share)
 
@@ -171,16 +177,10 @@ def test_a_blind_example_is_conditioned_on_the_curve_over_brightness() -> None:
             levels[..., : levels.shape[-1] // 2] = 10 / 255
             return levels, torch.where(levels < 50 / 255, 5.0, -5.0)
 
-    class Listening(UNet):
-        def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
-            heard.append(condition)
-            return super().forward(observed, condition)
-
-    heard: list[Tensor] = []
-    network = Listening(widths=(4, 4), depths=(1, 1))
+    network = _Listening()
     module = _module(network=network, corruption=Gaussian(0.0), noise_level=Unsure(), blind_share=1.0)
     module.training_step(torch.full((1, 3, 32, 32), 0.5), 0)
-    torch.testing.assert_close(heard[0], torch.full((1, 1, 32, 32), 10 / 255), rtol=0.01, atol=0)
+    torch.testing.assert_close(network.heard[0], torch.full((1, 1, 32, 32), 10 / 255), rtol=0.01, atol=0)
 
 
 def test_validation_is_drawn_alike_each_time() -> None:
