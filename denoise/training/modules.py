@@ -138,9 +138,10 @@ class Restoration(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser, with the learning rate that `on_train_batch_start` sets."""
-        parameters = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        kind = Muon if self.optimizer == "muon" else torch.optim.AdamW
-        return kind(parameters, lr=self.lr)
+        learning = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        if self.optimizer == "muon":
+            return Muon(learning, lr=self.lr)
+        return torch.optim.AdamW([p for _, p in learning], lr=self.lr)
 
     def configure_gradient_clipping(
         self,

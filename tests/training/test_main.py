@@ -60,10 +60,11 @@ def test_tensorboard_logs_too_where_it_is_installed(folder: Path) -> None:
     assert _log(folder)
 
 
-def test_a_resumed_training_is_the_same_training(folder: Path) -> None:
-    _train("--trainer.max_steps", "4")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_training_is_the_same_training(folder: Path, optimizer: str) -> None:
+    _train("--trainer.max_steps", "4", "--model.optimizer", optimizer)
     whole = torch.load("runs/tiny/last.ckpt", weights_only=True)
-    _train("--trainer.max_steps", "4", "--ckpt_path", "runs/tiny/step=2.ckpt")
+    _train("--trainer.max_steps", "4", "--model.optimizer", optimizer, "--ckpt_path", "runs/tiny/step=2.ckpt")
     resumed = torch.load(max(Path("runs/tiny").glob("last*.ckpt"), key=lambda p: p.stat().st_mtime), weights_only=True)
     assert resumed["global_step"] == whole["global_step"] == 4
     for part in ("state_dict", "current_model_state", "averaging_state"):
