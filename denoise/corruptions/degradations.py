@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from denoise.corruptions.base import Combination, Corrupted, Corruption, OneOf, Params, zero_level
+from denoise.corruptions.base import Compose, Corrupted, Corruption, OneOf, Params, zero_level
 from denoise.corruptions.draws import Range, as_fraction, as_range, uniform
 from denoise.corruptions.filters import filter_rows_columns, gaussian_taps, require_bands
 from denoise.errors import UsageError
@@ -146,14 +146,11 @@ class AsJpeg(OneOf):
         super().__init__([stored, corruption], [probability, 1 - probability])
 
 
-class _Stored(Combination):
-    def draw(self, clean: Tensor, generator: torch.Generator) -> Params:
-        return {name: member.draw(clean, generator) for name, member in self.members()}
-
+class _Stored(Compose):
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
-        (_, file), (name, corruption) = self.members()
-        held = file.apply(before.target, params["0"]).observed
-        return corruption.follow(replace(before, observed=held, target=held), params[name])
+        (first, file), (second, corruption) = self.members()
+        held = file.apply(before.target, params[first]).observed
+        return corruption.follow(replace(before, observed=held, target=held), params[second])
 
 
 def _jpeg(codes: NDArray[np.uint8], quality: float, half_colour: bool) -> NDArray[np.uint8]:
