@@ -27,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, model="gaussian")
     options.add_argument("--data", type=Path, required=True, help="folder of clean pictures")
     options.add_argument("--sigmas", type=float, nargs="+", default=[10.0, 15.0, 25.0, 50.0], help="levels, 0..255")
+    options.add_argument("--ensemble", type=int, default=1, help="views to average over: 1, 2, 4 or 8")
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
-    restorer = load(chosen.model, dtype=chosen.dtype)
+    restorer = load(chosen.model, dtype=chosen.dtype, ensemble=chosen.ensemble)
 
     known: dict[float, Scores] = {}
     estimated: dict[float, Scores] = {}
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         estimated[sigma] = evaluate(restorer, chosen.data, f"gaussian:sigma={sigma:g}", "auto")
 
     first = next(iter(known.values()))
-    print(f"{restorer!r}, {first.pictures} pictures of {chosen.data.name}; PSNR in dB / SSIM")
+    views = f", mean of {chosen.ensemble} views" if chosen.ensemble > 1 else ""
+    print(f"{restorer!r}{views}, {first.pictures} pictures of {chosen.data.name}; PSNR in dB / SSIM")
     scores = [
         _row("noisy", known, lambda s: f"{s.noisy_psnr_db:.2f} / {s.noisy_ssim:.4f}"),
         _row("ours, level known", known, _quality),
@@ -60,10 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.record:
         pairs = {f"sigma {s:g}": (known[s].psnr_db, estimated[s].psnr_db) for s in known}
         measured = {level: f"{told:.2f} known, {guessed:.2f} estimated" for level, (told, guessed) in pairs.items()}
-        record(chosen.model, f"PSNR dB, {chosen.data.name}, white noise", measured)
+        record(chosen.model, f"PSNR dB, {chosen.data.name}, white noise{views}", measured)
     write_json(
         chosen.json,
         model=repr(restorer),
+        ensemble=chosen.ensemble,
         data=chosen.data.name,
         known=[vars(scores) for scores in known.values()],
         estimated=[vars(scores) for scores in estimated.values()],

@@ -28,6 +28,12 @@ Sigma = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Ensemble = Annotated[
+    int,
+    typer.Option(
+        help="Pictures: average over 1, 2, 4 or 8 views, flipped and turned; better, and so many times slower."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
 Attenuation = Annotated[
     float, typer.Option(help="Sound: make nothing quieter by more than so many dB; inf for no such limit.")
@@ -79,6 +85,7 @@ def restore(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    ensemble: Ensemble = 1,
     as_json: Json = False,
 ) -> None:
     """Restore pictures and recordings; writes NAME.restored.EXT beside each, or what -o says."""
@@ -101,7 +108,7 @@ def restore(
     single = len(inputs) == 1 and not inputs[0].is_dir()
     if options.extras and not single:
         raise UsageError("--compare and --residual take one input at a time.")
-    restorers = Restorers(model, device, dtype)
+    restorers = Restorers(model, device, dtype, ensemble)
     with progress_bar() as progress:
         if single:
             target = pipeline.single_target(inputs[0], out, overwrite)
@@ -153,13 +160,14 @@ def evaluate(
     attenuation_db: Attenuation = ATTENUATION_DB,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    ensemble: Ensemble = 1,
     as_json: Json = False,
 ) -> None:
     """Score weights: PSNR and SSIM on pictures; SI-SDR, PESQ, STOI and ESTOI on pairs of recordings."""
     from denoise.loading import load
     from denoise.restorer import Restorer
 
-    restorer = load(model, device, dtype)
+    restorer = load(model, device, dtype, ensemble)
     scores: Any
     with progress_bar() as progress:
         if isinstance(restorer, Restorer):

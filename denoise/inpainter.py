@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from denoise.arrays import from_tensor, to_tensor
-from denoise.devices import choose_device, choose_dtype, place, run
+from denoise.devices import choose_device, choose_dtype, place
+from denoise.ensemble import check_ensemble, run_ensemble
 from denoise.errors import UsageError
 from denoise.holes import as_mask, check_holes
 from denoise.media.mask import Mask
@@ -40,10 +41,12 @@ class Inpainter:
         device: str = "auto",
         dtype: str = "auto",
         windows: Windows | None = None,
+        ensemble: int = 1,
     ) -> None:
         self.device = choose_device(device)
         self.dtype, self.dtype_reason = choose_dtype(dtype, self.device)
         self.card = card
+        self.ensemble = check_ensemble(ensemble)
         self.network = place(network, self.device)
         self.windows = windows or Windows(size=512, context=CONTEXT_PX, fade=16, multiple_of=CELL)
 
@@ -107,7 +110,9 @@ class Inpainter:
                 seen, missing = (part[..., rows, columns].to(self.device) for part in (observed, holes))
                 first = [(place.start + side.start) // CELL for place, side in zip(position, box, strict=True)]
                 rough = fill(seen, missing, _cells(coarse, first, seen.shape).to(self.device))
-                parts = [run(refine, self.dtype, colour, missing) for colour in as_colour(rough)]
+                parts = [
+                    run_ensemble(refine, self.dtype, self.ensemble, colour, missing) for colour in as_colour(rough)
+                ]
                 found = seen.lerp(as_bands(parts, shape[0]), strength)
                 observed[..., rows, columns] = torch.where(missing > 0, found, seen).to(observed)
             return observed

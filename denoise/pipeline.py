@@ -48,6 +48,7 @@ def restore(
     rate_hz: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    ensemble: int = 1,
     compare: PathLike | None = None,
     residual: PathLike | None = None,
     mask: Any = None,
@@ -70,6 +71,7 @@ def restore(
         rate_hz: of a waveform.
         device: `auto`, `cpu`, `cuda`, `mps`.
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
+        ensemble: pictures: average over 1, 2, 4 or 8 of their views (flipped and turned).
         compare: file for a picture of before, after and what was taken out.
         residual: sound: file for what was taken out.
         mask, mask_color, dilate_px: holes of pictures, see `denoise.options.Options`.
@@ -86,7 +88,7 @@ def restore(
     options = Options(
         sigma, strength, attenuation_db, clip, start_s, end_s, before_after, removed, mask, mask_color, dilate_px
     )
-    restorers = Restorers(model, device, dtype)
+    restorers = Restorers(model, device, dtype, ensemble)
     if isinstance(source, str | os.PathLike):
         source, target = Path(source), single_target(Path(source), out, overwrite)
         check_extras(source, target, options, overwrite)

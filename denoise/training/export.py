@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from denoise.training.main import commit
 
 REQUIRED = ("summary", "licence", "data", "limits")
 OPTIONAL = ("statistic", "medium", "hole_px")
+
+_ESTIMATED = re.compile("^val/level_|_blind_db$")
+"""Names of metrics that depend on the estimator of the noise level"""
 
 
 def export(
@@ -40,13 +44,16 @@ def export(
     facts = _read_card(card)
     state = _read_checkpoint(Path(checkpoint))
     ours = state["denoise"]
+    metrics = ours["metrics"]
+    if noise_level is not None:  # what was measured with the checkpoint's own estimator does not hold for another
+        metrics = {key: value for key, value in metrics.items() if not _ESTIMATED.search(key)}
     described = pretrained.Card(
         **facts,
         name=Path(folder).resolve().name,
         recipe=ours["recipe"],
         commit=ours.get("commit") or commit(),
         metrics={
-            "validation": {key: round(float(value), 3) for key, value in ours["metrics"].items()},
+            "validation": {key: round(float(value), 3) for key, value in metrics.items()},
             "steps": int(state["global_step"]),
         },
     )

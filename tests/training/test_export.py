@@ -36,7 +36,11 @@ def _checkpoint(tmp_path: Path, **changes: Any) -> Path:
             "networks": {part: describe(module) for part, module in parts.items()},
             "recipe": "recipes/photo/tiny.yaml",
             "commit": "abc1234",
-            "metrics": {"val/psnr_sigma25_db": 30.12345},
+            "metrics": {
+                "val/psnr_sigma25_db": 30.12345,
+                "val/psnr_sigma25_blind_db": 30.1,
+                "val/level_sigma25_error": 0.0213,
+            },
         },
     }
     torch.save(state | changes, tmp_path / "last.ckpt")
@@ -53,7 +57,12 @@ def test_a_checkpoint_becomes_weights(tmp_path: Path, card: Path) -> None:
             torch.testing.assert_close(value, state[f"{part}.{key}"], rtol=1e-3, atol=1e-6)
     found = weights.card
     assert (found.name, found.recipe, found.commit) == ("tiny", "recipes/photo/tiny.yaml", "abc1234")
-    assert found.metrics == {"validation": {"val/psnr_sigma25_db": 30.123}, "steps": 7}
+    assert found.metrics["validation"] == {
+        "val/psnr_sigma25_db": 30.123,
+        "val/psnr_sigma25_blind_db": 30.1,
+        "val/level_sigma25_error": 0.021,
+    }
+    assert found.metrics["steps"] == 7
     assert found.data == CARD["data"]
     assert found.limits == ["All of them"]
     assert (found.licence, found.statistic) == ("CC0-1.0", "picture")
@@ -66,6 +75,7 @@ def test_the_estimator_may_come_from_other_weights(tmp_path: Path, card: Path) -
     weights = pretrained.load(export(_checkpoint(tmp_path), tmp_path / "out", card, tmp_path / "other"))
     assert describe(weights.noise_level) == describe(other)
     torch.testing.assert_close(weights.noise_level.head.weight, other.head.weight, rtol=1e-3, atol=1e-4)
+    assert weights.card.metrics["validation"] == {"val/psnr_sigma25_db": 30.123}  # the rest was measured with its own
 
 
 def test_weights_without_an_estimator_have_none_to_give(tmp_path: Path, card: Path) -> None:
