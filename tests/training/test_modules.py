@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.image import Gaussian
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import NoiseLevel, UNet
+from denoise.networks.blocks import ResidualBlock
 from denoise.training.modules import Restoration
 from denoise.training.optimizers import Muon
 
@@ -325,6 +327,25 @@ def test_weights_of_other_networks_are_refused(weights: Path) -> None:
         _module(network=UNet(widths=(4, 8), depths=(1, 1))).load_pretrained(str(weights))
     with pytest.raises(ModelError, match="noise_level of the weights"):
         _module(noise_level=NoiseLevel(width=8, depths=(1, 1))).load_pretrained(str(weights))
+
+
+def test_a_deeper_network_begins_as_the_weights_do(weights: Path) -> None:
+    trained, deeper = pretrained.load(weights).network, UNet(widths=(4, 4), depths=(3, 2))
+    for block in (m for m in trained.modules() if isinstance(m, ResidualBlock)):
+        torch.nn.init.normal_(block.second.weight, std=0.1)
+    pretrained.save(weights, replace(pretrained.load(weights), network=trained))
+    _module(network=deeper).load_pretrained(str(weights))
+    picture, level = torch.rand(1, 3, 16, 24), torch.full((1, 1, 16, 24), 0.1)
+    with torch.inference_mode():
+        torch.testing.assert_close(deeper(picture, level), pretrained.load(weights).network(picture, level))
+    assert all(p.requires_grad for p in deeper.parameters())
+
+
+def test_a_shallower_network_cannot_begin_from_weights(tmp_path: Path, weights: Path) -> None:
+    deep = replace(pretrained.load(weights), network=UNet(widths=(4, 4), depths=(2, 1)))
+    folder = pretrained.save(tmp_path / "deep", deep)
+    with pytest.raises(ModelError, match=r"depths \[2, 1\] \(recipe: \[1, 2\]\)"):
+        _module(network=UNet(widths=(4, 4), depths=(1, 2))).load_pretrained(str(folder))
 
 
 def test_weights_without_an_estimator_leave_ours_as_it_is(weights: Path, tmp_path: Path) -> None:
