@@ -77,6 +77,11 @@ def test_strength_mixes_and_zero_is_the_input_itself(restorer: Restorer) -> None
     torch.testing.assert_close(half, (picture + full) / 2)
 
 
+def test_a_network_that_sees_further_gets_more_context() -> None:
+    near, far = (Restorer(UNet(depths=depths), device="cpu").windows for depths in ((2, 2, 2), (3, 3, 3)))
+    assert (near.context, far.context) == (24, 40)
+
+
 def test_sigma_reaches_the_network(restorer: Restorer) -> None:
     picture = torch.rand(3, 16, 16)
     assert not torch.equal(restorer(picture, sigma=5), restorer(picture, sigma=50))
