@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     peak = matrix_gflops(restorer.device, restorer.dtype, chosen.repeats)
     bare = WINDOW_PX**2 / 1e6 / best_seconds(lambda: _forward(restorer, WINDOW_PX), chosen.repeats)
-    network_gflops = 2 * macs_per_pixel(restorer.network, restorer.device) * bare / 1e3
+    macs = macs_per_pixel(restorer.network, restorer.device)
+    network_gflops = 2 * macs * bare / 1e3
     with tempfile.TemporaryDirectory() as folder:
         photo, small, out = (Path(folder, name) for name in ("photo.jpg", "small.jpg", "restored.jpg"))
         write_large_photo(photo, chosen.megapixels, chosen.picture)
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dtype = str(restorer.dtype).removeprefix("torch.")
     rows = [
         _row(f"matrix product, 4096 squared, {dtype}", peak, "GFLOP/s"),
+        _row("network alone, thousand multiplications a pixel", macs / 1e3, ""),
         _row("network alone", network_gflops, "GFLOP/s"),
         _row("network alone, share of the matrix product", network_gflops / peak, ""),
         _row(f"network alone, {WINDOW_PX}x{WINDOW_PX}", bare, "megapixels/s"),

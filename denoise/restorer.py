@@ -23,7 +23,7 @@ from denoise.windows import Read, Windows, rows_of, sweep_rows
 # At the edges of a window this share of the receptive field is dropped, and the next 16 pixels are cross-faded.
 # Measured on photos, that keeps the difference to the untiled result below half an 8-bit step.
 CONTEXT_SHARE = 0.3
-SMALLEST_CONTEXT_PX = 24
+CONTEXT_PX = (24, 64)  # least and most: the smallest windows have room for it
 WINDOW_PX, FADE_PX = 1024, 16
 
 # Windows of wide pictures are smaller, for a band of them is held in memory as floats: at most this many pixels.
@@ -173,7 +173,8 @@ class Restorer:
 def context_px(network: nn.Module) -> int:
     """Edge of a window that is looked at but not kept: whole steps of 8 pixels."""
     reach = int(getattr(network, "receptive_field", 0))
-    return max(SMALLEST_CONTEXT_PX, 8 * round(CONTEXT_SHARE * reach / 8))
+    least, most = CONTEXT_PX
+    return min(most, max(least, 8 * round(CONTEXT_SHARE * reach / 8)))
 
 
 def window_px(windows: Windows, shape: Sequence[int]) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.unet import UNet
-from denoise.restorer import Noise, Restorer
+from denoise.restorer import SMALLEST_PX, Noise, Restorer
 from denoise.windows import Windows
 from tests.conftest import card, photo
 
@@ -80,6 +81,12 @@ def test_strength_mixes_and_zero_is_the_input_itself(restorer: Restorer) -> None
 def test_a_network_that_sees_further_gets_more_context() -> None:
     near, far = (Restorer(UNet(depths=depths), device="cpu").windows for depths in ((2, 2, 2), (3, 3, 3)))
     assert (near.context, far.context) == (24, 40)
+
+
+def test_the_smallest_windows_hold_the_context_of_any_network() -> None:
+    deep = Restorer(UNet(widths=(4, 4, 4, 4), depths=(4, 4, 8, 16)), device="cpu")
+    assert int(deep.network.receptive_field) > 400  # type: ignore[arg-type]
+    replace(deep.windows, size=SMALLEST_PX)
 
 
 def test_sigma_reaches_the_network(restorer: Restorer) -> None:
