@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from denoise.arrays import from_tensor, to_tensor
 from denoise.devices import choose_device, choose_dtype, place
-from denoise.ensemble import check_ensemble, run_ensemble
+from denoise.ensemble import check_ensemble
 from denoise.errors import UsageError
 from denoise.holes import as_mask, check_holes
 from denoise.media.mask import Mask
 from denoise.networks.inpainting import CELL, fill, fill_coarse, pull
 from denoise.options import check_strength
 from denoise.pretrained import Card
-from denoise.restorer import as_bands, as_colour, window_px
+from denoise.restorer import restore_bands, window_px
 from denoise.windows import Read, Windows, rows_of, sweep_rows
 
 # Around the holes of a window so much is looked at. Measured on photos, that keeps the difference to a picture seen
@@ -96,7 +96,6 @@ class Inpainter:
         """
         marked = torch.from_numpy(np.ascontiguousarray(mask))[None]
         coarse = _coarse(read, shape, marked)
-        refine: Any = self.network.refine
 
         def read_both(start: int, stop: int) -> Tensor:
             return torch.cat([read(start, stop), marked[:, start:stop].float()])
@@ -110,10 +109,8 @@ class Inpainter:
                 seen, missing = (part[..., rows, columns].to(self.device) for part in (observed, holes))
                 first = [(place.start + side.start) // CELL for place, side in zip(position, box, strict=True)]
                 rough = fill(seen, missing, _cells(coarse, first, seen.shape).to(self.device))
-                parts = [
-                    run_ensemble(refine, self.dtype, self.ensemble, colour, missing) for colour in as_colour(rough)
-                ]
-                found = seen.lerp(as_bands(parts, shape[0]), strength)
+                found = restore_bands(self.network.refine, self.dtype, self.ensemble, rough, missing)
+                found = seen.lerp(found, strength)
                 observed[..., rows, columns] = torch.where(missing > 0, found, seen).to(observed)
             return observed
 

@@ -115,9 +115,7 @@ class Restorer:
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
             observed = window.to(self.device)
             condition = self._condition(noise, window, position)
-            colours = as_colour(observed)
-            parts = [run_ensemble(self.network, self.dtype, self.ensemble, colour, condition) for colour in colours]
-            restored = as_bands(parts, observed.shape[1])
+            restored = restore_bands(self.network, self.dtype, self.ensemble, observed, condition)
             return observed.lerp(restored, strength) if strength < 1 else restored
 
         yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
@@ -189,6 +187,7 @@ def as_colour(observed: Tensor) -> list[Tensor]:
     return [observed[:, k : k + 1].expand(-1, 3, -1, -1) for k in range(observed.shape[1])]
 
 
-def as_bands(parts: list[Tensor], channels: int) -> Tensor:
-    """What was restored of the pictures of `as_colour`, as so many bands again."""
-    return parts[0] if channels == 3 else torch.cat([part.mean(1, keepdim=True) for part in parts], dim=1)
+def restore_bands(network: Any, dtype: torch.dtype, ensemble: int, observed: Tensor, condition: Tensor) -> Tensor:
+    """What a network for colour makes of a window of any number of bands; see `run_ensemble` and `as_colour`."""
+    parts = [run_ensemble(network, dtype, ensemble, colour, condition) for colour in as_colour(observed)]
+    return parts[0] if observed.shape[1] == 3 else torch.cat([part.mean(1, keepdim=True) for part in parts], dim=1)
