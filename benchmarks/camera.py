@@ -26,7 +26,7 @@ from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.loading import load
 
 CORRUPTIONS = [f"camera:iso={iso},quality=90" for iso in (800, 3200, 12800)]
-FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """Strengths that peers choose from, as multiples of the true noise level"""
 
 Picture = NDArray[np.uint8]
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--every", type=int, default=4, help="take every N-th picture")
     options.add_argument("--crop", type=int, default=512, help="take the middle of larger pictures, of this side")
     options.add_argument("--tune", type=int, default=2, help="pictures on which the peers choose their strength")
+    options.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="run these alone")
     options.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="as `denoise evaluate` takes them")
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = pictures_below(chosen.data)[:: chosen.every]
     sets = {spec: _pairs(paths, spec, chosen.crop) for spec in chosen.corruptions}
     print(f"{restorer!r}, {len(paths)} pictures of {chosen.data.name}", flush=True)
-    _print_estimate(list(sets.values()), chosen.tune)
+    peers = {name: PEERS[name] for name in chosen.peers}
+    _print_estimate(list(sets.values()), chosen.tune, peers)
 
     rows: list[dict[str, Any]] = []
     for spec, pairs in sets.items():
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         restorer(pairs[0].observed)  # not counted: as for the peers, a first call takes longer
         found = [noisy, _score(f"ours ({Path(chosen.model).name})", pairs, restorer)]
         tuned = pairs[:: max(1, len(pairs) // chosen.tune)][: chosen.tune]
-        for name, peer in PEERS.items():
+        for name, peer in peers.items():
             factor = _best_factor(peer, tuned)
             row = _score(name, pairs, _with_strength(peer, factor * _level(pairs)))
             found.append({**row, "strength": factor})
@@ -81,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.record:
         ours = [row for row in rows if row["method"].startswith("ours")]
         figures = {row["corruption"]: f"{row['PSNR dB']:.2f} dB, SSIM {row['SSIM']:.4f}" for row in ours}
-        record(chosen.model, f"{chosen.data.name}, every {chosen.every}th, middle {chosen.crop} pixels", figures)
+        which = "all pictures" if chosen.every == 1 else f"every {chosen.every}th"
+        record(chosen.model, f"{chosen.data.name}, {which}, middle {chosen.crop} pixels", figures)
     write_json(chosen.json, model=repr(restorer), data=chosen.data.name, pictures=len(paths), rows=rows)
 
 
@@ -133,11 +136,11 @@ def _level(pairs: list[Pair]) -> float:
     return fmean(pair.sigma for pair in pairs)
 
 
-def _print_estimate(sets: list[list[Pair]], tune: int) -> None:
+def _print_estimate(sets: list[list[Pair]], tune: int, peers: dict[str, Peer]) -> None:
     """Time every peer on one small picture and say how long the whole will take."""
     part = _middle(sets[0][0].observed, 256)
     began = time.perf_counter()
-    for peer in PEERS.values():
+    for peer in peers.values():
         _with_strength(peer, 10.0)(part)
     per_megapixel = (time.perf_counter() - began) / (part.shape[1] * part.shape[2] / 1e6)
     shares = [fmean(pair.megapixels for pair in pairs) * (len(pairs) + tune * len(FACTORS)) for pairs in sets]

@@ -92,8 +92,8 @@ def test_camera_gives_a_peer_its_best_strength(
         clean = np.asarray(Image.open(photo))[3:67, 13:77]
         return clean if len(asked) > 3 and strength == asked[3] else clean // 2
 
-    monkeypatch.setattr(camera, "PEERS", {"stub": peer})
-    options = ["--model", tiny_weights, "--every", 1, "--tune", 1, "--crop", 64, "--json", numbers]
+    monkeypatch.setattr(camera, "PEERS", {"left out": pytest.fail, "stub": peer})
+    options = ["--model", tiny_weights, "--peers", "stub", "--every", 1, "--tune", 1, "--crop", 64, "--json", numbers]
     spec = "camera:iso=3200,quality=90"
     camera.main([str(option) for option in ("--data", photo.parent, *options, "--corruptions", spec)])
     rows = {row["method"]: row for row in json.loads(numbers.read_text())["rows"]}
