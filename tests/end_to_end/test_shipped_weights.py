@@ -86,5 +86,5 @@ def test_windows_leave_no_seam(photos: list[Tensor]) -> None:
 
     observed = photos[0] + 25 / 255 * torch.randn(photos[0].shape, generator=torch.Generator().manual_seed(0))
     whole, cut = denoise.load("gaussian"), denoise.load("gaussian")
-    cut.windows = Windows(size=112, context=whole.windows.context, fade=whole.windows.fade, multiple_of=8)
+    cut.windows = Windows(size=120, context=whole.windows.context, fade=whole.windows.fade, multiple_of=8)
     assert (whole(observed, 25) - cut(observed, 25)).abs().max() < 0.5 / 255
