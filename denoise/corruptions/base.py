@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,7 @@ from denoise.errors import UsageError
 Params = Mapping[str, Any]  # tensors, or further mappings of tensors
 
 
-@dataclass(frozen=True)
-class Corrupted:
+class Corrupted(NamedTuple):
     """What a corruption makes of a clean batch: everything a network is given and is asked for.
 
     Shape:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -150,7 +149,7 @@ class _Stored(Compose):
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         (first, file), (second, corruption) = self.members()
         held = file.apply(before.target, params[first]).observed
-        return corruption.follow(replace(before, observed=held, target=held), params[second])
+        return corruption.follow(before._replace(observed=held, target=held), params[second])
 
 
 def _jpeg(codes: NDArray[np.uint8], quality: float, half_colour: bool) -> NDArray[np.uint8]:

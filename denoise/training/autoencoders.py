@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoise.corruptions.base import Corruption, Identity
+from denoise.corruptions.base import Corrupted, Corruption, Identity
 from denoise.errors import UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import Contractive, KLCode, L1Code, Penalty
@@ -53,10 +53,11 @@ class RegularizedAutoencoder(Restoration):
         )
         self.penalties = nn.ModuleList(penalties or [])
 
-    def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Corrupted, batch_idx: int) -> Tensor:
         """Corrupt, encode, decode, compare; raises DenoiseError when the loss is no longer a number."""
-        generator = self._generator(clean, batch_idx)
-        seen = corrupt(self.corruption, clean, generator)
+        done = isinstance(batch, Corrupted)  # then with draws of its own
+        generator = self.generator(self.device, self._number(batch_idx), stream=int(done))
+        seen = batch if isinstance(batch, Corrupted) else corrupt(self.corruption, batch, generator)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         code = self.network.encode(observed)
         self.check(observed, code)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from denoise.errors import UsageError
+from denoise.training.batches import Endless, load
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
 _STEP_PX = 16
@@ -43,6 +45,8 @@ class PictureCrops(L.LightningDataModule):
             in shades becomes fine detail, and what their compression left becomes small. A third of the crops are not
             scaled; 1 scales none.
         cache_gb: memory for decoded pictures; beyond it only a random part of each picture is kept.
+        workers: processes that cut the crops and corrupt them, in place of the one that trains: for an accelerator
+            that would wait for it otherwise. The crops are the same for any number, and so are draws on a processor.
         seed: of the choice of crops.
     """
 
@@ -55,6 +59,7 @@ class PictureCrops(L.LightningDataModule):
         validation_px: int = 256,
         smallest_scale: float = 1.0,
         cache_gb: float = 4.0,
+        workers: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -72,6 +77,7 @@ class PictureCrops(L.LightningDataModule):
         self.validation_px = validation_px
         self.smallest_scale = smallest_scale
         self.cache_bytes = cache_gb * 1e9
+        self.workers = workers
         self.seed = seed
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
@@ -107,20 +113,18 @@ class PictureCrops(L.LightningDataModule):
             f"{part:.0%} of what there is), {len(self.validation)} for validation"
         )
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        """Batches `[B, 3, crop, crop]`, without end."""
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches `[B, 3, crop, crop]`, without end; with workers they are corrupted already."""
         assert self.trainer is not None
         crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.smallest_scale, self.seed, self.trainer)
-        return DataLoader(crops, batch_size=None)
+        return load(crops, self.workers)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """One picture a batch: `[1, 3, H, W]`."""
         return DataLoader(_Pictures(self.validation), batch_size=1)
 
 
-class _Crops(IterableDataset[Tensor]):
-    """Batch n of process r holds the same crops whenever it is made, so a resumed training goes on where it was."""
-
+class _Crops(Endless):
     def __init__(
         self,
         pictures: list[np.ndarray],
@@ -130,18 +134,15 @@ class _Crops(IterableDataset[Tensor]):
         seed: int,
         trainer: L.Trainer,
     ) -> None:
-        self.pictures, self.side, self.batch_size, self.seed, self.trainer = pictures, side, batch_size, seed, trainer
+        super().__init__(trainer)
+        self.pictures, self.side, self.batch_size, self.seed = pictures, side, batch_size, seed
         self.smallest_scale = smallest_scale
         areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], dtype=np.float64)
         self.chances = areas / areas.sum()
 
-    def __iter__(self) -> Iterator[Tensor]:
-        batch = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        while True:
-            yield self._batch(np.random.default_rng([self.seed, self.trainer.global_rank, batch]))
-            batch += 1
-
-    def _batch(self, generator: np.random.Generator) -> Tensor:
+    def batch(self, number: int) -> Tensor:
+        """Batch `number` of this process."""
+        generator = np.random.default_rng([self.seed, self.trainer.global_rank, number])
         side = self.side
         crops = np.empty((self.batch_size, side, side, 3), np.uint8)
         for k, index in enumerate(generator.choice(len(self.pictures), self.batch_size, p=self.chances)):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
+from denoise.training.batches import Endless, load
 from denoise.training.sound import Sounds
 
 
@@ -28,6 +28,7 @@ class SoundExcerpts(L.LightningDataModule):
         full_band_share: share of the batches at 48 kHz, if there is sound at that rate; the others have 16 kHz.
         validation_share: share of the sound, and of the noise, held back.
         validation_batches: batches in a validation.
+        workers: processes that make and corrupt the batches, see `PictureCrops`.
         seed: of the choice of excerpts.
     """
 
@@ -41,6 +42,7 @@ class SoundExcerpts(L.LightningDataModule):
         full_band_share: float = 0.2,
         validation_share: float = 0.04,
         validation_batches: int = 12,
+        workers: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -52,6 +54,7 @@ class SoundExcerpts(L.LightningDataModule):
         self.full_band_share = full_band_share
         self.validation_share = validation_share
         self.validation_batches = validation_batches
+        self.workers = workers
         self.seed = seed
         self.noise: Recordings | None = None
         self.held_noise: Recordings | None = None
@@ -86,31 +89,26 @@ class SoundExcerpts(L.LightningDataModule):
         return recordings.split(self.validation_share)
 
     def train_dataloader(self) -> DataLoader[Sounds]:
-        """Batches without end."""
-        return DataLoader(_Batches(self, self.speech, None), batch_size=None)
+        """Batches without end; with workers they are corrupted already."""
+        assert self.trainer is not None
+        return load(_Batches(self, self.speech, self.trainer), self.workers)
 
     def val_dataloader(self) -> DataLoader[Sounds]:
         """The same batches each time."""
-        return DataLoader(_Batches(self, self.held_speech, self.validation_batches), batch_size=None)
+        assert self.trainer is not None
+        batches = _Batches(self, self.held_speech, self.trainer)
+        return DataLoader(_Some(batches, self.validation_batches), batch_size=None)
 
 
-class _Batches(IterableDataset[Sounds]):
-    """Batch n of process r holds the same excerpts whenever it is made, so a resumed training goes on where it was."""
+class _Batches(Endless):
+    def __init__(self, data: SoundExcerpts, speech: Recordings, trainer: L.Trainer) -> None:
+        super().__init__(trainer)
+        self.data, self.speech = data, speech
 
-    def __init__(self, data: SoundExcerpts, speech: Recordings, count: int | None) -> None:
-        self.data, self.speech, self.count = data, speech, count
-
-    def __iter__(self) -> Iterator[Sounds]:
-        trainer = self.data.trainer
-        assert trainer is not None
-        first = trainer.global_step * trainer.accumulate_grad_batches if self.count is None else 0
-        batch = first
-        while self.count is None or batch < self.count:
-            seed = (self.data.seed * 1_000_003 + batch) * 1009 + trainer.global_rank
-            yield self._batch(torch.Generator().manual_seed(seed))
-            batch += 1
-
-    def _batch(self, generator: torch.Generator) -> Sounds:
+    def batch(self, number: int) -> Sounds:
+        """Batch `number` of this process."""
+        seed = (self.data.seed * 1_000_003 + number) * 1009 + self.trainer.global_rank
+        generator = torch.Generator().manual_seed(seed)
         full_band = float(torch.rand((), generator=generator)) < self.data.full_band_share
         rates = [rate for rate in self.data.shared_hz if (rate > 16_000) == full_band] or self.data.shared_hz
         length = round(self.data.excerpt_s * rates[0])
@@ -118,3 +116,16 @@ class _Batches(IterableDataset[Sounds]):
         if drawn.ndim == 3:  # in step: noisy, clean
             return Sounds(drawn[:, None, :, 1], rates[0], drawn[:, None, :, 0])
         return Sounds(drawn[:, None], rates[0])
+
+
+class _Some(Dataset[Sounds]):
+    """The first batches of an endless row."""
+
+    def __init__(self, batches: _Batches, count: int) -> None:
+        self.batches, self.count = batches, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Sounds:
+        return self.batches.batch(number)

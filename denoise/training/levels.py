@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from denoise.corruptions.base import Corrupted
 from denoise.errors import UsageError
-from denoise.training.modules import Restoration, corrupt
+from denoise.training.modules import Restoration
 
 
 class NoiseLevelEstimation(Restoration):
@@ -23,10 +24,10 @@ class NoiseLevelEstimation(Restoration):
             raise UsageError("There is no noise level to train; add a noise_level network to the recipe.")
         self.network.requires_grad_(False)
 
-    def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Corrupted, batch_idx: int) -> Tensor:
         """Corrupt, estimate, compare; raises DenoiseError when the loss is no longer a number."""
         assert self.noise_level is not None
-        seen = corrupt(self.corruption, clean, self._generator(clean, batch_idx))
+        seen = self.see(batch, batch_idx)
         levels, weights = self.noise_level(seen.observed.contiguous(memory_format=torch.channels_last))
         loss = self.level_loss(levels, weights, seen)
         self.log("train/loss", loss, prog_bar=True)

@@ -71,17 +71,17 @@ class Restoration(L.LightningModule):
         self.origin = {"recipe": "", "commit": "unknown"}
         """Which recipe at which commit this training runs; goes into checkpoints"""
 
-    def training_step(self, clean: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Corrupted, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
-        generator = self._generator(clean, batch_idx)
-        seen = corrupt(self.corruption, clean, generator)
+        seen = self.see(batch, batch_idx)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         condition, level_loss = seen.condition, None
         if self.noise_level is not None:
             levels, weights = self.noise_level(observed)
             level_loss = self.level_loss(levels, weights, seen)
             if self.blind_share and condition is not None:
-                lot = torch.rand(len(clean), 1, 1, 1, generator=generator, device=generator.device)
+                lots = self.generator(observed.device, self._number(batch_idx), stream=1)
+                lot = torch.rand(len(observed), 1, 1, 1, generator=lots, device=lots.device)
                 condition = torch.where(lot < self.blind_share, _as_condition(levels, weights, observed), condition)
             self.log("train/noise_level", level_loss)
         loss: Tensor = self.loss(self.network(observed, condition), seen.target, seen.weight)
@@ -99,11 +99,23 @@ class Restoration(L.LightningModule):
             )
         return loss
 
-    def _generator(self, clean: Tensor, batch_idx: int) -> torch.Generator:
-        """Batch n of process r is corrupted alike whenever it runs."""
-        accumulated = self.trainer.accumulate_grad_batches
-        batch = self.global_step * accumulated + batch_idx % accumulated
-        return torch.Generator(clean.device).manual_seed((self.seed * 1_000_003 + batch) * 1009 + self.global_rank)
+    def see(self, batch: Tensor | Corrupted, batch_idx: int) -> Corrupted:
+        """A batch as the network is to meet it: corrupted here, unless the loader's processes have done so already."""
+        return batch if isinstance(batch, Corrupted) else self.corrupted(batch, self._number(batch_idx))
+
+    def corrupted(self, clean: Tensor, number: int) -> Corrupted:
+        """Batch `number` of this process, corrupted alike whenever it comes."""
+        return corrupt(self.corruption, clean, self.generator(clean.device, number))
+
+    def generator(self, device: torch.device, number: int, stream: int = 0) -> torch.Generator:
+        """What is random about batch `number` of this process; streams are independent."""
+        seed = (self.seed * 1_000_003 + number) * 1009 + self.global_rank
+        return torch.Generator(device).manual_seed(seed + 500_000_000_000_000 * stream)
+
+    def _number(self, batch_idx: int) -> int:
+        """Of a batch, counted from the beginning of the training, also when it is resumed."""
+        accumulated: int = self.trainer.accumulate_grad_batches
+        return self.global_step * accumulated + batch_idx % accumulated
 
     def level_loss(self, levels: Tensor, weights: Tensor, seen: Corrupted) -> Tensor:
         """Relative errors of the map, of its curve over brightness and of the pooled level."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from denoise.corruptions.additive import Noise
-from denoise.corruptions.base import Corrupted
 from denoise.corruptions.sound import at_rate
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.training.modules import Restoration, corrupt
@@ -20,71 +19,69 @@ class Sounds(NamedTuple):
 
     Shape:
         - clean, observed: `[B, 1, T]`; observed is None where a corruption is to make it
+        - weight: `[B, 1, T]`, where the loss counts, or None for everywhere alike
     """
 
     clean: Tensor
     rate_hz: int
     observed: Tensor | None = None
+    weight: Tensor | None = None
 
 
 class SoundRestoration(Restoration):
     """Train a network for spectra to undo what was done to sound; arguments as of `Restoration`.
 
-    `Noise` corruptions without a folder use the recordings of the data module.
+    `Noise` corruptions without a folder use the recordings of the data module, and in validations those that training
+    never sees.
     """
-
-    def on_train_start(self) -> None:
-        """Mix with the noise for training."""
-        self._offer("noise")
-
-    def on_validation_start(self) -> None:
-        """Mix with noise that training never sees."""
-        self._offer("held_noise")
-
-    def on_validation_end(self) -> None:
-        """Back to training."""
-        self._offer("noise")
-
-    def _offer(self, which: str) -> None:
-        """Hand recordings of the data module to the corruptions that want some."""
-        recordings = getattr(self.trainer.datamodule, which, None)  # type: ignore[attr-defined]
-        for part in self.modules():
-            if isinstance(part, Noise) and part.folder is None:
-                part.recordings = recordings
 
     def training_step(self, batch: Sounds, batch_idx: int) -> Tensor:  # type: ignore[override]
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
-        seen = self._seen(batch, self._generator(batch.clean, batch_idx))
-        restored = self._restored(seen.observed, batch.rate_hz)
-        loss = self._compare(restored, seen, batch.rate_hz)
+        seen = self.corrupted(batch, self._number(batch_idx))
+        restored, loss = self._compared(seen)
         self.log("train/loss", loss, prog_bar=True)
-        self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.target).mean())
+        self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.clean).mean())
         return self.checked(loss)
 
     def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
         """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
-        seen = self._seen(batch, torch.Generator().manual_seed(1000 + batch_idx))
-        restored = self._restored(seen.observed, batch.rate_hz)
+        seen = self._seen(batch, "held_noise", torch.Generator().manual_seed(1000 + batch_idx))
+        restored, loss = self._compared(seen)
+        assert seen.observed is not None
         scores = {
-            "val/loss": self._compare(restored, seen, batch.rate_hz),
-            "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.target).mean(),
-            "val/si_sdr_db": si_sdr_db(restored, seen.target).mean(),
+            "val/loss": loss,
+            "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.clean).mean(),
+            "val/si_sdr_db": si_sdr_db(restored, seen.clean).mean(),
         }
         self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
 
-    def _seen(self, batch: Sounds, generator: torch.Generator) -> Corrupted:
+    def corrupted(self, clean: Sounds, number: int) -> Sounds:  # type: ignore[override]
+        """Batch `number` of this process, corrupted alike whenever it comes, and left as it is if it is already."""
+        return self._seen(clean, "noise", self.generator(clean.clean.device, number))
+
+    def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Sounds:
         if batch.observed is not None:
-            return Corrupted(batch.observed, None, batch.clean)
-        return corrupt(at_rate(self.corruption, batch.rate_hz), batch.clean, generator)
+            return batch
+        recordings = getattr(self.trainer.datamodule, noise, None)  # type: ignore[attr-defined]
+        for part in self.corruption.modules():
+            if isinstance(part, Noise) and part.folder is None:
+                part.recordings = recordings
+        seen = corrupt(at_rate(self.corruption, batch.rate_hz), batch.clean, generator)
+        return Sounds(seen.target, batch.rate_hz, seen.observed, seen.weight)
+
+    def _compared(self, seen: Sounds) -> tuple[Tensor, Tensor]:
+        """What the network makes of it, and its loss.
+
+        The loss is computed in float32: losses for sound take products and differences of large numbers.
+        """
+        assert seen.observed is not None
+        restored = self._restored(seen.observed, seen.rate_hz)
+        with torch.autocast(restored.device.type, enabled=False):
+            return restored, at_rate(self.loss, seen.rate_hz)(restored, seen.clean, seen.weight)
 
     def _restored(self, observed: Tensor, rate_hz: int) -> Tensor:
         hop = hop_length(rate_hz)
         spectra = analyse(observed.flatten(0, 1).float(), hop)
         restored = self.network(spectra, None)
         return synthesise(restored.float(), hop, observed.shape[-1]).view_as(observed)
-
-    def _compare(self, restored: Tensor, seen: Corrupted, rate_hz: int) -> Tensor:
-        """The loss in float32: losses for sound take products and differences of large numbers."""
-        with torch.autocast(restored.device.type, enabled=False):
-            return at_rate(self.loss, rate_hz)(restored, seen.target, seen.weight)  # type: ignore[no-any-return]

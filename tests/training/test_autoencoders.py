@@ -79,7 +79,7 @@ def test_the_target_is_the_clean_signal(monkeypatch: pytest.MonkeyPatch) -> None
     module = DenoisingAutoencoder(_network(), corruption=Gaussian(50))
     logged = _outside(module, monkeypatch)
     module.training_step(_clean(), 0)
-    observed = module.corruption(_clean(), module._generator(_clean(), 0)).observed
+    observed = module.corruption(_clean(), module.generator(torch.device("cpu"), module._number(0))).observed
     error = (module.network(observed) - _clean()).square().mean()
     assert logged["train/reconstruction"] == pytest.approx(error.item())
 

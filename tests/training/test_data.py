@@ -7,8 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from denoise.corruptions.base import Corrupted
+from denoise.corruptions.image import Gaussian
 from denoise.errors import UsageError
+from denoise.networks import UNet
 from denoise.training.data import PictureCrops, scan, to_rgb
+from denoise.training.modules import Restoration
 
 
 def _module(root: Path, step: int = 0, rank: int = 0, accumulate: int = 1, **settings: Any) -> PictureCrops:
@@ -39,6 +43,18 @@ def test_a_step_has_the_same_crops_whenever_it_runs(folder: Path) -> None:
     assert not torch.equal(whole[0], whole[1])
     assert not torch.equal(_batches(_module(root, rank=1), 1)[0], whole[0])
     assert not torch.equal(_batches(_module(root, seed=1), 1)[0], whole[0])
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_workers_change_nothing_but_the_time(folder: Path, step: int) -> None:
+    alone, helped = (_module(folder / "pictures", step=step, accumulate=2, workers=count) for count in (0, 2))
+    module = Restoration(UNet(widths=(4, 4), depths=(1, 1)), Gaussian((0, 55)))
+    module._trainer = SimpleNamespace(global_rank=0, barebones=False)
+    helped.trainer.lightning_module = module
+    for number, (clean, seen) in enumerate(zip(_batches(alone, 5), _batches(helped, 5), strict=True), 2 * step):
+        assert isinstance(seen, Corrupted)
+        assert torch.equal(seen.target, clean)
+        assert torch.equal(seen.observed, module.corrupted(clean, number).observed)
 
 
 def test_all_eight_orientations_come(folder: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 import soundfile
 import torch
 
+from denoise.corruptions.audio import Noise
 from denoise.errors import UsageError
+from denoise.networks.spectral import SpectralUNet
 from denoise.training.excerpts import SoundExcerpts
-from denoise.training.sound import Sounds
+from denoise.training.sound import SoundRestoration, Sounds
 
 
 def write(folder: Path, *names: str, rate_hz: int = 16_000, seconds: float = 1.0) -> Path:
@@ -61,6 +63,18 @@ def test_batches_are_excerpts_at_one_rate(root: Path) -> None:
 @pytest.mark.parametrize(("share", "rate_hz"), [(0.0, 16_000), (1.0, 48_000)])
 def test_the_share_of_full_band(root: Path, share: float, rate_hz: int) -> None:
     assert {batch.rate_hz for batch in _batches(_module(root, full_band_share=share), 8)} == {rate_hz}
+
+
+def test_workers_change_nothing_but_the_time(root: Path) -> None:
+    alone, helped = (_module(root, step=3, workers=count) for count in (0, 2))
+    module = helped.trainer.lightning_module = SoundRestoration(SpectralUNet((4, 8), 32, 8, (1,)), Noise())
+    module._trainer = SimpleNamespace(global_rank=0, barebones=False, datamodule=helped)
+    for number, (clean, seen) in enumerate(zip(_batches(alone, 5), _batches(helped, 5), strict=True), 3):
+        assert seen.rate_hz == clean.rate_hz
+        assert torch.equal(seen.clean, clean.clean)
+        assert not torch.equal(seen.observed, clean.clean)
+        assert torch.equal(seen.observed, module.corrupted(clean, number).observed)
+        assert module.corrupted(seen, number) is seen
 
 
 def test_one_rate_serves_for_both(tmp_path: Path) -> None:

@@ -123,24 +123,25 @@ def test_validation_is_drawn_alike_each_time() -> None:
 
 def test_validation_hears_noise_that_training_never_does() -> None:
     noise, own = Noise(), Noise(folder="somewhere")
-    module = _module(corruption=Compose([Gain(), OneOf([noise, Identity()]), own]))
+    module = _module(corruption=Compose([Gain(), OneOf([noise, Identity()])]))
+    module.corruption.corruptions.append(OneOf([own, Identity()], [0, 1]))
     data = module.trainer.datamodule
-    module.on_train_start()
-    assert noise.recordings is data.noise
-    module.on_validation_start()
-    assert noise.recordings is data.held_noise
-    module.on_validation_end()
-    assert noise.recordings is data.noise
+    for step, recordings in (
+        (module.training_step, data.noise),
+        (module.validation_step, data.held_noise),
+        (module.training_step, data.noise),
+    ):
+        step(_sounds(), 0)
+        assert noise.recordings is recordings
     assert own.recordings is None, "a corruption with a folder of its own keeps to it"
 
 
 def test_without_recordings_noise_is_made_up() -> None:
     module = _module()
     module.trainer.datamodule = SimpleNamespace(noise=None, held_noise=None)
-    module.on_train_start()
     assert module.training_step(_sounds(), 0).isfinite()
     module.trainer.datamodule = None
-    module.on_validation_start()
+    module.validation_step(_sounds(), 0)
     assert module.corruption.recordings is None
 
 

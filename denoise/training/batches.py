@@ -1,0 +1,56 @@
+"""Batches without end, made by the process that trains or, corrupted already, by others beside it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+
+class Endless(IterableDataset[Any]):
+    """Batch n of process r is the same whenever it is made, so a resumed training goes on where it was."""
+
+    def __init__(self, trainer: L.Trainer) -> None:
+        self.trainer = trainer
+
+    def batch(self, number: int) -> Any:
+        """Batch `number` of this process."""
+        raise NotImplementedError
+
+    def first(self) -> int:
+        """The number of the batch that the training takes next."""
+        return self.trainer.global_step * self.trainer.accumulate_grad_batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.batch, itertools.count(self.first()))
+
+
+def load(batches: Endless, workers: int) -> DataLoader[Any]:
+    """The loader of a training: clean batches, or with workers batches that these have corrupted as the module says."""
+    if not workers:
+        return DataLoader(batches, batch_size=None)
+    return DataLoader(
+        _Corrupted(batches),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4,
+    )
+
+
+class _Corrupted(IterableDataset[Any]):
+    """What one worker makes: of so many batches one, so that together they make all, in order."""
+
+    def __init__(self, batches: Endless) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        assert worker is not None
+        module: Any = self.batches.trainer.lightning_module
+        for number in itertools.count(self.batches.first() + worker.id, worker.num_workers):
+            yield module.corrupted(self.batches.batch(number), number)
