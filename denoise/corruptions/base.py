@@ -40,6 +40,9 @@ class Corruption(nn.Module):
         - Input: `[B, C, *S]`, float32; pictures 0..1
     """
 
+    on_processor = False
+    """Whether NumPy, Pillow or recordings in memory make it slow wherever the tensors are: work for other processes"""
+
     def __init__(self) -> None:
         super().__init__()
 
@@ -152,6 +155,11 @@ class Sometimes(OneOf):
     def __init__(self, corruption: Corruption, probability: float = 0.5) -> None:
         probability = as_fraction(probability, "probability")
         super().__init__([corruption, Identity()], [probability, 1 - probability])
+
+
+def on_processor(corruption: nn.Module) -> bool:
+    """Whether any part of a corruption is."""
+    return any(part.on_processor for part in corruption.modules() if isinstance(part, Corruption))
 
 
 def zero_level(signal: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batches without end, made by the process that trains or, corrupted already, by others beside it."""
+"""Batches without end, made by the process that trains or by others beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from denoise.corruptions.base import on_processor
 
 
 class Endless(IterableDataset[Any]):
@@ -30,11 +32,11 @@ class Endless(IterableDataset[Any]):
 
 
 def load(batches: Endless, workers: int) -> DataLoader[Any]:
-    """The loader of a training: clean batches, or with workers batches that these have corrupted as the module says."""
+    """The loader of a training: clean batches, which workers corrupt if an accelerator is no help with that."""
     if not workers:
         return DataLoader(batches, batch_size=None)
     return DataLoader(
-        _Corrupted(batches),
+        _Shared(batches),
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
@@ -42,7 +44,7 @@ def load(batches: Endless, workers: int) -> DataLoader[Any]:
     )
 
 
-class _Corrupted(IterableDataset[Any]):
+class _Shared(IterableDataset[Any]):
     """What one worker makes: of so many batches one, so that together they make all, in order."""
 
     def __init__(self, batches: Endless) -> None:
@@ -52,5 +54,7 @@ class _Corrupted(IterableDataset[Any]):
         worker = get_worker_info()
         assert worker is not None
         module: Any = self.batches.trainer.lightning_module
+        corrupts = on_processor(module.corruption)
         for number in itertools.count(self.batches.first() + worker.id, worker.num_workers):
-            yield module.corrupted(self.batches.batch(number), number)
+            clean = self.batches.batch(number)
+            yield module.corrupted(clean, number) if corrupts else clean

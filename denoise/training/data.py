@@ -45,8 +45,8 @@ class PictureCrops(L.LightningDataModule):
             in shades becomes fine detail, and what their compression left becomes small. A third of the crops are not
             scaled; 1 scales none.
         cache_gb: memory for decoded pictures; beyond it only a random part of each picture is kept.
-        workers: processes that cut the crops and corrupt them, in place of the one that trains: for an accelerator
-            that would wait for it otherwise. The crops are the same for any number, and so are draws on a processor.
+        workers: processes that make the batches in place of the one that trains, for an accelerator that would wait
+            for it otherwise. They also corrupt them where that is work for a processor. Any number makes the same.
         seed: of the choice of crops.
     """
 
@@ -114,7 +114,7 @@ class PictureCrops(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches `[B, 3, crop, crop]`, without end; with workers they are corrupted already."""
+        """Batches `[B, 3, crop, crop]` without end, or what workers make of these."""
         assert self.trainer is not None
         crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.smallest_scale, self.seed, self.trainer)
         return load(crops, self.workers)

@@ -28,7 +28,7 @@ class SoundExcerpts(L.LightningDataModule):
         full_band_share: share of the batches at 48 kHz, if there is sound at that rate; the others have 16 kHz.
         validation_share: share of the sound, and of the noise, held back.
         validation_batches: batches in a validation.
-        workers: processes that make and corrupt the batches, see `PictureCrops`.
+        workers: processes that make the batches, and corrupt them, in place of the one that trains.
         seed: of the choice of excerpts.
     """
 
@@ -89,7 +89,7 @@ class SoundExcerpts(L.LightningDataModule):
         return recordings.split(self.validation_share)
 
     def train_dataloader(self) -> DataLoader[Sounds]:
-        """Batches without end; with workers they are corrupted already."""
+        """Batches without end, or what workers make of these."""
         assert self.trainer is not None
         return load(_Batches(self, self.speech, self.trainer), self.workers)
 

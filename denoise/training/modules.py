@@ -130,10 +130,13 @@ class Restoration(L.LightningModule):
         return level_error(levels, truth) + level_error(curve, truth) + whole
 
     def validation_step(self, clean: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """PSNR of every validation corruption, drawn alike each time, and how far off the estimated level is."""
+        """PSNR of every validation corruption, and how far off the estimated level is.
+
+        The draws are alike each time and on every device.
+        """
         shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
-            seen = corrupt(corruption, clean, torch.Generator(clean.device).manual_seed(1000 * batch_idx + k))
+            seen = corrupt(corruption, clean, torch.Generator().manual_seed(1000 * batch_idx + k))
             observed = seen.observed.contiguous(memory_format=torch.channels_last)
             restored = self.network(observed, seen.condition)
             self.log(f"val/psnr_{name}_db", _psnr_db(restored, seen), sync_dist=True)

@@ -58,7 +58,7 @@ class SoundRestoration(Restoration):
 
     def corrupted(self, clean: Sounds, number: int) -> Sounds:  # type: ignore[override]
         """Batch `number` of this process, corrupted alike whenever it comes, and left as it is if it is already."""
-        return self._seen(clean, "noise", self.generator(clean.clean.device, number))
+        return self._seen(clean, "noise", self.generator(torch.device("cpu"), number))
 
     def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Sounds:
         if batch.observed is not None:
