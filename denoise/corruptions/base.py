@@ -41,7 +41,7 @@ class Corruption(nn.Module):
     """
 
     on_processor = False
-    """Whether NumPy, Pillow or recordings in memory make it slow wherever the tensors are: work for other processes"""
+    """Whether NumPy and Pillow do the work, wherever the tensors are: better done by other processes"""
 
     def __init__(self) -> None:
         super().__init__()

@@ -136,7 +136,7 @@ def demosaic(picture: Tensor, phase: Tensor) -> Tensor:
     require_bands(picture, "demosaic")
     if picture.shape[1] == 1:
         return picture
-    pattern = _bayer(*picture.shape[2:]).to(picture)
+    pattern = _bayer(picture.shape[2], picture.shape[3], picture.device).to(picture)
     missing = _spread(pattern) == 0  # a picture of one row or column lacks a colour: it keeps its own
     pattern = pattern + missing
     return _spread(picture * pattern[phase]) / _spread(pattern)[phase]
@@ -159,10 +159,10 @@ def _draw_phase(clean: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randint(4, clean.shape[:1], generator=generator, device=generator.device).to(clean.device)
 
 
-def _bayer(height: int, width: int) -> Tensor:
+def _bayer(height: int, width: int, device: torch.device) -> Tensor:
     """Where each colour is sampled, for the four phases: `[4, 3, H, W]`, ones and zeros."""
-    row, column = torch.arange(height)[:, None] % 2, torch.arange(width) % 2
-    site = 2 * row + column  # of 2 x 2 pixels: red 0, green 1 and 2, blue 3
+    row, column = (torch.arange(side, device=device) % 2 for side in (height, width))
+    site = 2 * row[:, None] + column  # of 2 x 2 pixels: red 0, green 1 and 2, blue 3
     sites = torch.stack([site ^ phase for phase in range(4)])
     return torch.stack([sites == 0, (sites == 1) | (sites == 2), sites == 3], dim=1)
 

@@ -75,6 +75,10 @@ class Recordings:
         """How much sound there is at a rate."""
         return len(self.tracks[rate_hz]) / rate_hz / 60
 
+    def to(self, device: torch.device) -> Recordings:
+        """The same recordings in the memory of another device."""
+        return Recordings({rate_hz: track.to(device) for rate_hz, track in self.tracks.items()})
+
     def split(self, share: float) -> tuple[Recordings, Recordings]:
         """All but the last `share` of every track, and that share; where one of them is nothing, both are the whole."""
         head, tail = dict(self.tracks), dict(self.tracks)
@@ -90,8 +94,10 @@ class Recordings:
         track = self.tracks[rate_hz]
         if len(track) < length:
             track = torch.cat([track] * -(-length // len(track)))
-        starts = torch.randint(len(track) - length + 1, (count,), generator=generator).tolist()
-        return torch.stack([track[start : start + length] for start in starts]).float() / 32768
+        choices = len(track) - length + 1
+        starts = torch.randint(choices, (count,), generator=generator, device=generator.device).to(track.device)
+        drawn = track.unfold(0, length, 1)[starts].float() / 32768
+        return drawn if drawn.ndim == 2 else drawn.mT
 
 
 def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:

@@ -79,7 +79,7 @@ class Reverb(SoundCorruption):
         tail = tail * torch.exp(-math.log(1000) * time_s / rt60_s) * (time_s > starts_s)
         energy = tail.square().sum(-1, keepdim=True).clamp(min=1e-20)
         tail = tail * (energy.rsqrt() * from_db(-uniform(self.drr_db, clean, generator)))
-        return tail + F.one_hot(torch.tensor(0), len(time_s)).to(clean)
+        return tail + F.one_hot(torch.zeros((), dtype=torch.long, device=clean.device), len(time_s))
 
 
 def read_responses(folder: str, rate_hz: int) -> Tensor:

@@ -38,7 +38,6 @@ class SoundCorruption(Corruption):
         - Input: `[B, C, T]`, float32, -1..1; channels share their draws
     """
 
-    on_processor = True
     rate_hz: int = 48_000
 
     def samples(self, seconds: float) -> int:

@@ -28,7 +28,7 @@ class SoundExcerpts(L.LightningDataModule):
         full_band_share: share of the batches at 48 kHz, if there is sound at that rate; the others have 16 kHz.
         validation_share: share of the sound, and of the noise, held back.
         validation_batches: batches in a validation.
-        workers: processes that make the batches, and corrupt them, in place of the one that trains.
+        workers: processes that make the batches, see `PictureCrops`.
         seed: of the choice of excerpts.
     """
 

@@ -101,7 +101,8 @@ class Muon(torch.optim.Optimizer):
         params = [p for p in group["params"] if p.grad is not None]
         for p in params:
             if not self.state[p]:
-                self.state[p] = {"step": torch.zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+                step = torch.zeros((), device="cpu")  # which steps are counted by, wherever the parameters are
+                self.state[p] = {"step": step, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
         states = [self.state[p] for p in params]
         adamw(
             params,

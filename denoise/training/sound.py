@@ -35,6 +35,13 @@ class SoundRestoration(Restoration):
     never sees.
     """
 
+    def on_fit_start(self) -> None:
+        """Noise to mix in lies where the network is."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        for name in ("noise", "held_noise"):
+            if (recordings := getattr(data, name, None)) is not None:
+                setattr(data, name, recordings.to(self.device))
+
     def training_step(self, batch: Sounds, batch_idx: int) -> Tensor:  # type: ignore[override]
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         seen = self.corrupted(batch, self._number(batch_idx))
@@ -58,7 +65,7 @@ class SoundRestoration(Restoration):
 
     def corrupted(self, clean: Sounds, number: int) -> Sounds:  # type: ignore[override]
         """Batch `number` of this process, corrupted alike whenever it comes, and left as it is if it is already."""
-        return self._seen(clean, "noise", self.generator(torch.device("cpu"), number))
+        return self._seen(clean, "noise", self.generator(clean.clean.device, number))
 
     def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Sounds:
         if batch.observed is not None:
