@@ -41,7 +41,7 @@ class Corruption(nn.Module):
     """
 
     on_processor = False
-    """Whether NumPy and Pillow do the work, wherever the tensors are: better done by other processes"""
+    """Whether draws are made by NumPy and Pillow, wherever the tensors are: better by other processes"""
 
     def __init__(self) -> None:
         super().__init__()

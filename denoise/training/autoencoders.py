@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoise.corruptions.base import Corrupted, Corruption, Identity
+from denoise.corruptions.base import Corruption, Identity
 from denoise.errors import UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import Contractive, KLCode, L1Code, Penalty
 from denoise.training.losses import SquaredError
-from denoise.training.modules import Restoration, corrupt
+from denoise.training.modules import Drawn, Restoration, apply, draw
 
 
 class RegularizedAutoencoder(Restoration):
@@ -53,11 +53,12 @@ class RegularizedAutoencoder(Restoration):
         )
         self.penalties = nn.ModuleList(penalties or [])
 
-    def training_step(self, batch: Tensor | Corrupted, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, encode, decode, compare; raises DenoiseError when the loss is no longer a number."""
-        done = isinstance(batch, Corrupted)  # then with draws of its own
+        done = isinstance(batch, Drawn)
         generator = self.generator(self.device, self._number(batch_idx), stream=int(done))
-        seen = batch if isinstance(batch, Corrupted) else corrupt(self.corruption, batch, generator)
+        drawn = batch if isinstance(batch, Drawn) else draw(self.corruption, batch, generator)
+        seen = apply(self.corruption, drawn)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         code = self.network.encode(observed)
         self.check(observed, code)

@@ -32,7 +32,7 @@ class Endless(IterableDataset[Any]):
 
 
 def load(batches: Endless, workers: int) -> DataLoader[Any]:
-    """The loader of a training: clean batches, which workers corrupt if an accelerator is no help with that."""
+    """The loader of a training: clean batches, with workers also the draws that are a processor's work."""
     if not workers:
         return DataLoader(batches, batch_size=None)
     return DataLoader(
@@ -54,7 +54,7 @@ class _Shared(IterableDataset[Any]):
         worker = get_worker_info()
         assert worker is not None
         module: Any = self.batches.trainer.lightning_module
-        corrupts = on_processor(module.corruption)
+        draws = on_processor(module.corruption)
         for number in itertools.count(self.batches.first() + worker.id, worker.num_workers):
             clean = self.batches.batch(number)
-            yield module.corrupted(clean, number) if corrupts else clean
+            yield module.draw(clean, number) if draws else clean

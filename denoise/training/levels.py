@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from denoise.corruptions.base import Corrupted
 from denoise.errors import UsageError
-from denoise.training.modules import Restoration
+from denoise.training.modules import Drawn, Restoration
 
 
 class NoiseLevelEstimation(Restoration):
@@ -24,7 +23,7 @@ class NoiseLevelEstimation(Restoration):
             raise UsageError("There is no noise level to train; add a noise_level network to the recipe.")
         self.network.requires_grad_(False)
 
-    def training_step(self, batch: Tensor | Corrupted, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, estimate, compare; raises DenoiseError when the loss is no longer a number."""
         assert self.noise_level is not None
         seen = self.see(batch, batch_idx)

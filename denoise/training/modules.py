@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -13,13 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from denoise import pretrained
-from denoise.corruptions.base import Corrupted, Corruption
+from denoise.corruptions.base import Corrupted, Corruption, Params
 from denoise.corruptions.draws import as_fraction
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
+
+
+class Drawn(NamedTuple):
+    """A clean batch and everything random about its corruption."""
+
+    clean: Tensor
+    params: Params
 
 
 class Restoration(L.LightningModule):
@@ -71,7 +78,7 @@ class Restoration(L.LightningModule):
         self.origin = {"recipe": "", "commit": "unknown"}
         """Which recipe at which commit this training runs; goes into checkpoints"""
 
-    def training_step(self, batch: Tensor | Corrupted, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         seen = self.see(batch, batch_idx)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
@@ -99,13 +106,13 @@ class Restoration(L.LightningModule):
             )
         return loss
 
-    def see(self, batch: Tensor | Corrupted, batch_idx: int) -> Corrupted:
-        """A batch as the network is to meet it: corrupted here, unless the loader's processes have done so already."""
-        return batch if isinstance(batch, Corrupted) else self.corrupted(batch, self._number(batch_idx))
+    def see(self, batch: Tensor | Drawn, batch_idx: int) -> Corrupted:
+        """A batch as the network is to meet it, by draws of the loader's processes or else by some made here."""
+        return apply(self.corruption, batch if isinstance(batch, Drawn) else self.draw(batch, self._number(batch_idx)))
 
-    def corrupted(self, clean: Tensor, number: int) -> Corrupted:
-        """Batch `number` of this process, corrupted alike whenever it comes."""
-        return corrupt(self.corruption, clean, self.generator(clean.device, number))
+    def draw(self, clean: Tensor, number: int) -> Drawn:
+        """Batch `number` of this process, with draws that are alike whenever it comes."""
+        return draw(self.corruption, clean, self.generator(clean.device, number))
 
     def generator(self, device: torch.device, number: int, stream: int = 0) -> torch.Generator:
         """What is random about batch `number` of this process; streams are independent."""
@@ -136,7 +143,8 @@ class Restoration(L.LightningModule):
         """
         shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
-            seen = corrupt(corruption, clean, torch.Generator().manual_seed(1000 * batch_idx + k))
+            drawn = draw(corruption, clean, torch.Generator().manual_seed(1000 * batch_idx + k))
+            seen = apply(corruption, drawn)
             observed = seen.observed.contiguous(memory_format=torch.channels_last)
             restored = self.network(observed, seen.condition)
             self.log(f"val/psnr_{name}_db", _psnr_db(restored, seen), sync_dist=True)
@@ -231,10 +239,16 @@ def level_error(level: Tensor, truth: Tensor) -> Tensor:
     return ((level - truth).abs() / (truth + 5 / 255)).mean()
 
 
-def corrupt(corruption: Corruption, clean: Tensor, generator: torch.Generator) -> Corrupted:
-    """Corrupt in float32, whatever the network computes in: filters in bfloat16 would add errors of their own."""
+def draw(corruption: Corruption, clean: Tensor, generator: torch.Generator) -> Drawn:
+    """Draw in float32, whatever the network computes in."""
     with torch.autocast(clean.device.type, enabled=False):
-        return corruption(clean, generator)  # type: ignore[no-any-return]
+        return Drawn(clean, corruption.draw(clean, generator))
+
+
+def apply(corruption: Corruption, drawn: Drawn) -> Corrupted:
+    """Corrupt in float32: filters in bfloat16 would add errors of their own."""
+    with torch.autocast(drawn.clean.device.type, enabled=False):
+        return corruption.apply(*drawn)
 
 
 def _curve(levels: Tensor, weights: Tensor, observed: Tensor) -> Tensor:

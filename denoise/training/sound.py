@@ -10,7 +10,7 @@ from torch import Tensor
 from denoise.corruptions.additive import Noise
 from denoise.corruptions.sound import at_rate
 from denoise.networks.stft import analyse, hop_length, synthesise
-from denoise.training.modules import Restoration, corrupt
+from denoise.training.modules import Restoration, apply, draw
 from denoise.training.sound_losses import si_sdr_db
 
 
@@ -44,7 +44,8 @@ class SoundRestoration(Restoration):
 
     def training_step(self, batch: Sounds, batch_idx: int) -> Tensor:  # type: ignore[override]
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
-        seen = self.corrupted(batch, self._number(batch_idx))
+        generator = self.generator(batch.clean.device, self._number(batch_idx))
+        seen = self._seen(batch, "noise", generator)
         restored, loss = self._compared(seen)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.clean).mean())
@@ -63,10 +64,6 @@ class SoundRestoration(Restoration):
         self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
 
-    def corrupted(self, clean: Sounds, number: int) -> Sounds:  # type: ignore[override]
-        """Batch `number` of this process, corrupted alike whenever it comes, and left as it is if it is already."""
-        return self._seen(clean, "noise", self.generator(clean.clean.device, number))
-
     def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Sounds:
         if batch.observed is not None:
             return batch
@@ -74,7 +71,8 @@ class SoundRestoration(Restoration):
         for part in self.corruption.modules():
             if isinstance(part, Noise) and part.folder is None:
                 part.recordings = recordings
-        seen = corrupt(at_rate(self.corruption, batch.rate_hz), batch.clean, generator)
+        corruption = at_rate(self.corruption, batch.rate_hz)
+        seen = apply(corruption, draw(corruption, batch.clean, generator))
         return Sounds(seen.target, batch.rate_hz, seen.observed, seen.weight)
 
     def _compared(self, seen: Sounds) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from denoise.corruptions.base import Compose, Corrupted
+from denoise.corruptions.base import Compose
 from denoise.corruptions.image import AsJpeg, Gaussian, Gray, Jpeg
 from denoise.corruptions.masks import Strokes
 from denoise.errors import UsageError
 from denoise.networks import UNet
 from denoise.training.data import PictureCrops, scan, to_rgb
-from denoise.training.modules import Restoration
+from denoise.training.modules import Drawn, Restoration
 
 
 def _module(root: Path, step: int = 0, rank: int = 0, accumulate: int = 1, **settings: Any) -> PictureCrops:
@@ -54,14 +54,14 @@ def test_workers_leave_to_the_accelerator_what_it_can_do(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_workers_corrupt_as_the_one_that_trains_would(folder: Path, step: int) -> None:
+def test_workers_draw_as_the_one_that_trains_would(folder: Path, step: int) -> None:
     alone, helped = (_module(folder / "pictures", step=step, accumulate=2, workers=count) for count in (0, 2))
     module = Restoration(UNet(widths=(4, 4), depths=(1, 1)), AsJpeg(Compose([Gaussian(), Strokes()])))
     module._trainer = SimpleNamespace(global_rank=0, barebones=False)
     helped.trainer.lightning_module = module
-    for number, (clean, seen) in enumerate(zip(_batches(alone, 5), _batches(helped, 5), strict=True), 2 * step):
-        assert isinstance(seen, Corrupted)
-        assert all(map(torch.equal, seen, module.corrupted(clean, number)))
+    for number, (clean, drawn) in enumerate(zip(_batches(alone, 5), _batches(helped, 5), strict=True), 2 * step):
+        assert isinstance(drawn, Drawn)
+        assert all(map(torch.equal, module.see(drawn, 0), module.see(module.draw(clean, number), 0)))
 
 
 def test_all_eight_orientations_come(folder: Path) -> None:

@@ -123,18 +123,23 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
 
 def test_corruptions_are_computed_in_float32() -> None:
     class Filter(Gaussian):
+        def draw(self, clean: Tensor, generator: torch.Generator) -> Any:
+            self.filter(clean)
+            return super().draw(clean, generator)
+
         def apply(self, clean: Tensor, params: Any) -> Corrupted:
-            after = super().apply(nn.functional.avg_pool2d(clean, 3, 1, 1), params)
-            kernel = torch.ones(3, 1, 1, 1)
-            seen.append(nn.functional.conv2d(clean, kernel, groups=3).dtype)
-            return after
+            self.filter(clean)
+            return super().apply(clean, params)
+
+        def filter(self, clean: Tensor) -> None:
+            seen.append(nn.functional.conv2d(clean, torch.ones(3, 1, 1, 1), groups=3).dtype)
 
     seen: list[torch.dtype] = []
     module = _module(corruption=Filter(25.0))
     with torch.autocast("cpu", torch.bfloat16):
         module.training_step(_clean(), 0)
         module.validation_step(_clean(1), 0)
-    assert seen == [torch.float32] * 2
+    assert seen == [torch.float32] * 4
 
 
 class _Known(nn.Module):
