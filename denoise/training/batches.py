@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from denoise.corruptions.base import on_processor
+from denoise.errors import UsageError
 
 
 class Endless(IterableDataset[Any]):
@@ -32,13 +34,19 @@ class Endless(IterableDataset[Any]):
 
 
 def load(batches: Endless, workers: int) -> DataLoader[Any]:
-    """The loader of a training: clean batches, with workers also the draws that are a processor's work."""
+    """The loader of a training: clean batches, with workers also the draws that are a processor's work.
+
+    Workers share the memory of the process that trains; raises UsageError where the system has no such processes.
+    """
     if not workers:
         return DataLoader(batches, batch_size=None)
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise UsageError("Workers cannot share memory on this system; leave out --data.workers.")
     return DataLoader(
         _Shared(batches),
         batch_size=None,
         num_workers=workers,
+        multiprocessing_context="fork",
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4,
     )

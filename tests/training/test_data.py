@@ -53,6 +53,12 @@ def test_workers_leave_to_the_accelerator_what_it_can_do(folder: Path) -> None:
         assert torch.equal(same, clean)
 
 
+def test_workers_need_processes_that_share_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    with pytest.raises(UsageError, match=r"leave out --data\.workers"):
+        _module(folder / "pictures", workers=1).train_dataloader()
+
+
 @pytest.mark.parametrize("step", [0, 3])
 def test_workers_draw_as_the_one_that_trains_would(folder: Path, step: int) -> None:
     alone, helped = (_module(folder / "pictures", step=step, accumulate=2, workers=count) for count in (0, 2))
