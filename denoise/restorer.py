@@ -22,7 +22,7 @@ from denoise.windows import Read, Windows, rows_of, sweep_rows
 
 # At the edges of a window this share of the receptive field is dropped, and the next 16 pixels are cross-faded.
 # Measured on photos, that keeps the difference to the untiled result below half an 8-bit step.
-CONTEXT_SHARE = 0.3
+CONTEXT_SHARE = 0.5
 CONTEXT_PX = (24, 64)  # least and most: the smallest windows have room for it
 WINDOW_PX, FADE_PX = 1024, 16
 

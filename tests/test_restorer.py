@@ -80,7 +80,7 @@ def test_strength_mixes_and_zero_is_the_input_itself(restorer: Restorer) -> None
 
 def test_a_network_that_sees_further_gets_more_context() -> None:
     near, far = (Restorer(UNet(depths=depths), device="cpu").windows for depths in ((2, 2, 2), (3, 3, 3)))
-    assert (near.context, far.context) == (24, 40)
+    assert (near.context, far.context) == (48, 64)
 
 
 def test_the_smallest_windows_hold_the_context_of_any_network() -> None:
