@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ class Additive(SoundCorruption):
         """Add the noise at its level below the target."""
         speech = active_power(before.target, self.rate_hz)
         level = torch.where(speech > SILENT, speech.sqrt() * from_db(-params["snr_db"]), SILENCE_GETS**0.5)
-        return before._replace(observed=before.observed + level * params["noise"])
+        return replace(before, observed=before.observed + level * params["noise"])
 
 
 class Noise(Additive):

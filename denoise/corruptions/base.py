@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from denoise.errors import UsageError
 Params = Mapping[str, Any]  # tensors, or further mappings of tensors
 
 
-class Corrupted(NamedTuple):
+@dataclass(frozen=True)
+class Corrupted:
     """What a corruption makes of a clean batch: everything a network is given and is asked for.
 
     Shape:
@@ -39,9 +41,6 @@ class Corruption(nn.Module):
     Shape:
         - Input: `[B, C, *S]`, float32; pictures 0..1
     """
-
-    on_processor = False
-    """Whether draws are made by NumPy and Pillow, wherever the tensors are: better by other processes"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,11 +154,6 @@ class Sometimes(OneOf):
     def __init__(self, corruption: Corruption, probability: float = 0.5) -> None:
         probability = as_fraction(probability, "probability")
         super().__init__([corruption, Identity()], [probability, 1 - probability])
-
-
-def on_processor(corruption: nn.Module) -> bool:
-    """Whether any part of a corruption is."""
-    return any(part.on_processor for part in corruption.modules() if isinstance(part, Corruption))
 
 
 def zero_level(signal: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Change(SoundCorruption):
         """Change both, in one go where they are still the same."""
         target = self.change(before.target, params)
         same = before.observed is before.target
-        return before._replace(observed=target if same else self.change(before.observed, params), target=target)
+        return replace(before, observed=target if same else self.change(before.observed, params), target=target)
 
 
 class Gain(Change):

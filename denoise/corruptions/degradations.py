@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -149,7 +150,7 @@ class _Stored(Compose):
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         (first, file), (second, corruption) = self.members()
         held = file.apply(before.target, params[first]).observed
-        return corruption.follow(before._replace(observed=held, target=held), params[second])
+        return corruption.follow(replace(before, observed=held, target=held), params[second])
 
 
 def _through_pillow(codes: Tensor, quality: Tensor, half_colour: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -124,4 +126,4 @@ class Clicks(SoundCorruption):
         """Add the clicks at their level relative to the target."""
         peak = before.target.abs().amax((1, 2), keepdim=True)
         level = torch.where(peak > 1e-4, peak, 0.1) * from_db(params["level_db"])
-        return before._replace(observed=before.observed + level * params["clicks"])
+        return replace(before, observed=before.observed + level * params["clicks"])

@@ -35,8 +35,6 @@ class Holes(Corruption):
         - condition, weight: `[B, 1, H, W]`
     """
 
-    on_processor = True
-
     def __init__(self, share: Range) -> None:
         super().__init__()
         self.share = as_range(share, "share", high=0.95)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -154,9 +155,9 @@ class _OneBand(Combination):
 
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         bands = before.observed.shape[1]
-        after = before._replace(observed=luma(before.observed), target=luma(before.target))
+        after = replace(before, observed=luma(before.observed), target=luma(before.target))
         for name, member in self.members():
             after = member.follow(after, params[name])
-        return after._replace(
-            observed=after.observed.repeat(1, bands, 1, 1), target=after.target.repeat(1, bands, 1, 1)
+        return replace(
+            after, observed=after.observed.repeat(1, bands, 1, 1), target=after.target.repeat(1, bands, 1, 1)
         )

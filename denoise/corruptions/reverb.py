@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -69,7 +70,7 @@ class Reverb(SoundCorruption):
             torch.fft.irfft(spectrum * room, size)[..., :length].contiguous()
             for spectrum, room in ((observed, whole_room), (target, early_part))
         )
-        return before._replace(observed=heard, target=kept)
+        return replace(before, observed=heard, target=kept)
 
     def _made_up(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         rt60_s = uniform(self.rt60_s, clean, generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from denoise.errors import UsageError
+from denoise.training.batches import Endless
 from denoise.training.data import PictureCrops
 
 
@@ -83,20 +84,17 @@ class GrayCrops(PictureCrops):
         return batch.mean(1, keepdim=True)
 
 
-class _Batches(IterableDataset[Tensor]):
-    """Batch n of process r holds the same pictures whenever it is made, so a resumed training goes on where it was."""
-
+class _Batches(Endless):
     def __init__(self, pictures: Tensor, batch_size: int, seed: int, trainer: L.Trainer) -> None:
-        self.pictures, self.batch_size, self.seed, self.trainer = pictures, batch_size, seed, trainer
+        super().__init__(trainer)
+        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
 
-    def __iter__(self) -> Iterator[Tensor]:
-        batch = self.trainer.global_step * self.trainer.accumulate_grad_batches
-        while True:
-            generator = np.random.default_rng([self.seed, self.trainer.global_rank, batch])
-            count = len(self.pictures)
-            chosen = generator.choice(count, self.batch_size, replace=self.batch_size > count)
-            yield self.pictures[torch.from_numpy(chosen)]
-            batch += 1
+    def batch(self, number: int) -> Tensor:
+        """Batch `number` of this process."""
+        generator = np.random.default_rng([self.seed, self.trainer.global_rank, number])
+        count = len(self.pictures)
+        chosen = generator.choice(count, self.batch_size, replace=self.batch_size > count)
+        return self.pictures[torch.from_numpy(chosen)]
 
 
 def load_digits() -> Split:

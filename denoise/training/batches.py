@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from denoise.corruptions.base import on_processor
+from denoise.corruptions.masks import makes_holes
 from denoise.errors import UsageError
 
 
@@ -33,8 +33,18 @@ class Endless(IterableDataset[Any]):
         return map(self.batch, itertools.count(self.first()))
 
 
+class Some(IterableDataset[Any]):
+    """The first batches of an endless row, the same in each validation; every process has its own."""
+
+    def __init__(self, batches: Endless, count: int) -> None:
+        self.batches, self.count = batches, count
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.batches.batch, range(self.count))
+
+
 def load(batches: Endless, workers: int) -> DataLoader[Any]:
-    """The loader of a training: clean batches, with workers also the draws that are a processor's work.
+    """The loader of a training: clean batches. Workers also draw holes, which is a processor's work on any machine.
 
     Workers share the memory of the process that trains; raises UsageError where the system has no such processes.
     """
@@ -62,7 +72,7 @@ class _Shared(IterableDataset[Any]):
         worker = get_worker_info()
         assert worker is not None
         module: Any = self.batches.trainer.lightning_module
-        draws = on_processor(module.corruption)
+        draws = makes_holes(module.corruption)
         for number in itertools.count(self.batches.first() + worker.id, worker.num_workers):
             clean = self.batches.batch(number)
             yield module.draw(clean, number) if draws else clean

@@ -46,7 +46,7 @@ class PictureCrops(L.LightningDataModule):
             scaled; 1 scales none.
         cache_gb: memory for decoded pictures; beyond it only a random part of each picture is kept.
         workers: processes that make the batches in place of the one that trains, for an accelerator that would wait
-            for it otherwise. They also make what draws are a processor's work, as those of masks are.
+            for it otherwise. Corruptions with holes are drawn by them too: masks are a processor's work.
         seed: of the choice of crops.
     """
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
-from denoise.training.batches import Endless, load
+from denoise.training.batches import Endless, Some, load
 from denoise.training.sound import Sounds
 
 
@@ -97,7 +97,7 @@ class SoundExcerpts(L.LightningDataModule):
         """The same batches each time."""
         assert self.trainer is not None
         batches = _Batches(self, self.held_speech, self.trainer)
-        return DataLoader(_Some(batches, self.validation_batches), batch_size=None)
+        return DataLoader(Some(batches, self.validation_batches), batch_size=None)
 
 
 class _Batches(Endless):
@@ -116,16 +116,3 @@ class _Batches(Endless):
         if drawn.ndim == 3:  # in step: noisy, clean
             return Sounds(drawn[:, None, :, 1], rates[0], drawn[:, None, :, 0])
         return Sounds(drawn[:, None], rates[0])
-
-
-class _Some(Dataset[Sounds]):
-    """The first batches of an endless row."""
-
-    def __init__(self, batches: _Batches, count: int) -> None:
-        self.batches, self.count = batches, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> Sounds:
-        return self.batches.batch(number)

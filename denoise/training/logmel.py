@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from denoise.corruptions.recordings import Recordings
 from denoise.networks.logmel import log_mel
 from denoise.networks.stft import hop_length
+from denoise.training.batches import Endless, Some
 
 
 class LogMelPatches(L.LightningDataModule):
@@ -69,30 +69,29 @@ class LogMelPatches(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches `[B, 1, bands, frames]`, without end."""
-        return DataLoader(_Patches(self, self.sound, None), batch_size=None)
+        assert self.trainer is not None
+        return DataLoader(_Patches(self, self.sound, self.trainer), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """The same batches each time."""
-        return DataLoader(_Patches(self, self.held_sound, self.validation_batches), batch_size=None)
+        assert self.trainer is not None
+        patches = _Patches(self, self.held_sound, self.trainer)
+        return DataLoader(Some(patches, self.validation_batches), batch_size=None)
 
 
-class _Patches(IterableDataset[Tensor]):
-    """Batch n of process r holds the same patches whenever it is made, so a resumed training goes on where it was."""
+class _Patches(Endless):
+    def __init__(self, data: LogMelPatches, sound: Recordings, trainer: L.Trainer) -> None:
+        super().__init__(trainer)
+        self.data, self.sound = data, sound
 
-    def __init__(self, data: LogMelPatches, sound: Recordings, count: int | None) -> None:
-        self.data, self.sound, self.count = data, sound, count
-
-    def __iter__(self) -> Iterator[Tensor]:
-        data, trainer = self.data, self.data.trainer
-        assert trainer is not None
-        batch = trainer.global_step * trainer.accumulate_grad_batches if self.count is None else 0
-        while self.count is None or batch < self.count:
-            seed = (data.seed * 1_000_003 + batch) * 1009 + trainer.global_rank
-            generator = torch.Generator().manual_seed(seed)
-            length = (data.frames + 1) * hop_length(data.rate_hz)
-            drawn = self.sound.draw(data.batch_size, length, data.rate_hz, generator)
-            yield log_mel(drawn, data.rate_hz, data.bands)[..., 1:-1]  # the outermost frames look beyond the excerpt
-            batch += 1
+    def batch(self, number: int) -> Tensor:
+        """Batch `number` of this process."""
+        data = self.data
+        seed = (data.seed * 1_000_003 + number) * 1009 + self.trainer.global_rank
+        generator = torch.Generator().manual_seed(seed)
+        length = (data.frames + 1) * hop_length(data.rate_hz)
+        drawn = self.sound.draw(data.batch_size, length, data.rate_hz, generator)
+        return log_mel(drawn, data.rate_hz, data.bands)[..., 1:-1]  # the outermost frames look beyond the excerpt
 
 
 def sample_sounds(length_s: float, rate_hz: int, generator: torch.Generator) -> Tensor:

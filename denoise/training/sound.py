@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from denoise.corruptions.additive import Noise
+from denoise.corruptions.base import Corrupted
 from denoise.corruptions.sound import at_rate
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.training.modules import Restoration, apply, draw
@@ -19,13 +20,11 @@ class Sounds(NamedTuple):
 
     Shape:
         - clean, observed: `[B, 1, T]`; observed is None where a corruption is to make it
-        - weight: `[B, 1, T]`, where the loss counts, or None for everywhere alike
     """
 
     clean: Tensor
     rate_hz: int
     observed: Tensor | None = None
-    weight: Tensor | None = None
 
 
 class SoundRestoration(Restoration):
@@ -46,47 +45,41 @@ class SoundRestoration(Restoration):
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         generator = self.generator(batch.clean.device, self._number(batch_idx))
         seen = self._seen(batch, "noise", generator)
-        restored, loss = self._compared(seen)
+        restored = self._restored(seen.observed, batch.rate_hz)
+        loss = self._compare(restored, seen, batch.rate_hz)
         self.log("train/loss", loss, prog_bar=True)
-        self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.clean).mean())
+        self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.target).mean())
         return self.checked(loss)
 
     def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
         """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
         seen = self._seen(batch, "held_noise", torch.Generator().manual_seed(1000 + batch_idx))
-        restored, loss = self._compared(seen)
-        assert seen.observed is not None
+        restored = self._restored(seen.observed, batch.rate_hz)
         scores = {
-            "val/loss": loss,
-            "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.clean).mean(),
-            "val/si_sdr_db": si_sdr_db(restored, seen.clean).mean(),
+            "val/loss": self._compare(restored, seen, batch.rate_hz),
+            "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.target).mean(),
+            "val/si_sdr_db": si_sdr_db(restored, seen.target).mean(),
         }
         self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
 
-    def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Sounds:
+    def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Corrupted:
         if batch.observed is not None:
-            return batch
+            return Corrupted(batch.observed, None, batch.clean)
         recordings = getattr(self.trainer.datamodule, noise, None)  # type: ignore[attr-defined]
         for part in self.corruption.modules():
             if isinstance(part, Noise) and part.folder is None:
                 part.recordings = recordings
         corruption = at_rate(self.corruption, batch.rate_hz)
-        seen = apply(corruption, draw(corruption, batch.clean, generator))
-        return Sounds(seen.target, batch.rate_hz, seen.observed, seen.weight)
-
-    def _compared(self, seen: Sounds) -> tuple[Tensor, Tensor]:
-        """What the network makes of it, and its loss.
-
-        The loss is computed in float32: losses for sound take products and differences of large numbers.
-        """
-        assert seen.observed is not None
-        restored = self._restored(seen.observed, seen.rate_hz)
-        with torch.autocast(restored.device.type, enabled=False):
-            return restored, at_rate(self.loss, seen.rate_hz)(restored, seen.clean, seen.weight)
+        return apply(corruption, draw(corruption, batch.clean, generator))
 
     def _restored(self, observed: Tensor, rate_hz: int) -> Tensor:
         hop = hop_length(rate_hz)
         spectra = analyse(observed.flatten(0, 1).float(), hop)
         restored = self.network(spectra, None)
         return synthesise(restored.float(), hop, observed.shape[-1]).view_as(observed)
+
+    def _compare(self, restored: Tensor, seen: Corrupted, rate_hz: int) -> Tensor:
+        """The loss in float32: losses for sound take products and differences of large numbers."""
+        with torch.autocast(restored.device.type, enabled=False):
+            return at_rate(self.loss, rate_hz)(restored, seen.target, seen.weight)  # type: ignore[no-any-return]
