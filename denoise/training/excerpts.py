@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
-from denoise.training.batches import Endless, Some, load
+from denoise.training.batches import Endless, Some, batch_seed, load
 from denoise.training.sound import Sounds
 
 
@@ -107,8 +107,7 @@ class _Batches(Endless):
 
     def batch(self, number: int) -> Sounds:
         """Batch `number` of this process."""
-        seed = (self.data.seed * 1_000_003 + number) * 1009 + self.trainer.global_rank
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(batch_seed(self.data.seed, number, self.trainer.global_rank))
         full_band = float(torch.rand((), generator=generator)) < self.data.full_band_share
         rates = [rate for rate in self.data.shared_hz if (rate > 16_000) == full_band] or self.data.shared_hz
         length = round(self.data.excerpt_s * rates[0])

@@ -18,6 +18,7 @@ from denoise.corruptions.draws import as_fraction
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import level_curve, pool_level
+from denoise.training.batches import batch_seed
 from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
 
@@ -116,7 +117,7 @@ class Restoration(L.LightningModule):
 
     def generator(self, device: torch.device, number: int, stream: int = 0) -> torch.Generator:
         """What is random about batch `number` of this process; streams are independent."""
-        seed = (self.seed * 1_000_003 + number) * 1009 + self.global_rank
+        seed = batch_seed(self.seed, number, self.global_rank)
         return torch.Generator(device).manual_seed(seed + 500_000_000_000_000 * stream)
 
     def _number(self, batch_idx: int) -> int:
