@@ -38,6 +38,7 @@ class SpectralUNet(nn.Module):
     """
 
     minimum = 1
+    grows = ("widths", "temporal")
     merge: Tensor
 
     def __init__(

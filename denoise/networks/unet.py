@@ -34,6 +34,7 @@ class UNet(nn.Module):
     """
 
     minimum = 1
+    grows = ("widths", "depths")
 
     def __init__(
         self,

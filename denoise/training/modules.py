@@ -19,6 +19,7 @@ from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.training.batches import batch_seed
+from denoise.training.growth import grow, is_larger
 from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
 
@@ -218,8 +219,8 @@ class Restoration(L.LightningModule):
     def load_pretrained(self, name_or_path: str) -> None:
         """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe.
 
-        The network may be of another kind, as long as its weights have the same names and shapes, or have more residual
-        blocks on a level.
+        The network may be of another kind, as long as its weights have the same names and shapes; or larger than the
+        trained one in what its class `grows` by, and then begins as that does.
         """
         weights = pretrained.load(name_or_path)
         _take_over("network", self.network, weights.network, name_or_path)
@@ -270,26 +271,15 @@ def _psnr_db(restored: Tensor, seen: Corrupted) -> Tensor:
 
 
 def _take_over(part: str, network: nn.Module, trained: nn.Module, name: str) -> None:
-    """Copy the weights of a trained network; of the same kind they must be described alike, or it be deeper.
-
-    The blocks that a deeper network has more begin as the identity, so it begins as the trained one.
-    """
-    mine, theirs = describe(network), describe(trained)
-    if _is_deeper(mine, theirs):
-        network.load_state_dict(trained.state_dict(), strict=False)
+    """Copy the weights of a trained network; of the same kind they must be described alike, or it be larger."""
+    if is_larger(network, trained):
+        grow(network, trained)
         return
+    mine, theirs = describe(network), describe(trained)
     shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (network, trained)]
     if mine["class"] == theirs["class"] or shapes[0] != shapes[1]:
         _require_alike(part, mine, theirs, f"the weights {name}")
     network.load_state_dict(trained.state_dict())
-
-
-def _is_deeper(mine: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether two networks differ in nothing but that levels of the first have more residual blocks."""
-    if "depths" not in mine or mine | {"depths": 0} != theirs | {"depths": 0}:
-        return False
-    depths = list(zip(mine["depths"], theirs["depths"], strict=True))
-    return all(deep >= shallow for deep, shallow in depths) and mine != theirs
 
 
 def _require_alike(part: str, mine: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:

@@ -328,8 +328,8 @@ def test_a_training_can_start_from_weights(weights: Path) -> None:
 
 
 def test_weights_of_other_networks_are_refused(weights: Path) -> None:
-    with pytest.raises(ModelError, match=r"network of the weights .* widths \[4, 4\] \(recipe: \[4, 8\]\)"):
-        _module(network=UNet(widths=(4, 8), depths=(1, 1))).load_pretrained(str(weights))
+    with pytest.raises(ModelError, match=r"network of the weights .* widths \[4, 4\] \(recipe: \[4, 2\]\)"):
+        _module(network=UNet(widths=(4, 2), depths=(1, 1))).load_pretrained(str(weights))
     with pytest.raises(ModelError, match="noise_level of the weights"):
         _module(noise_level=NoiseLevel(width=8, depths=(1, 1))).load_pretrained(str(weights))
 
