@@ -22,9 +22,9 @@ def is_larger(network: nn.Module, trained: nn.Module) -> bool:
 def grow(network: nn.Module, trained: nn.Module) -> None:
     """Copy the weights of a smaller network, in place: what the network computes is then what the smaller one does.
 
-    New units see the old ones by the weights that the network has already, and the old ones see the new by zeros, in the
-    spirit of Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer", ICLR 2016. Blocks that
-    the smaller one lacks are left alone: residual ones begin as the identity.
+    New units see the old ones by the weights that the network has already, and the old ones see the new by zeros.
+    Blocks that the smaller one lacks are left alone: residual ones begin as the identity. After Chen, Goodfellow and
+    Shlens, "Net2Net: accelerating learning via knowledge transfer", ICLR 2016.
     """
     with torch.no_grad():
         for name, module in trained.named_modules():
