@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,10 +14,11 @@ from denoise.networks.stft import HOP_S, compress
 BIN_HZ = 0.5 / HOP_S
 _COMPRESSION = 0.3
 _TINY = 1e-10
+_FULL = math.tanh(1.5)  # from here on a mask is 1: what nothing is to be taken from keeps its level
 
 
 class SpectralUNet(nn.Module):
-    """Multiply a complex spectrum by a complex mask of magnitude below one.
+    """Multiply a complex spectrum by a complex mask of magnitude one at most.
 
     Bins up to 2 kHz are bands of their own, higher ones are merged into bands as wide as the ear's (equivalent
     rectangular bandwidth: Glasberg and Moore, Hearing Research 1990). Strided convolutions halve the number of bands
@@ -118,7 +120,7 @@ class SpectralUNet(nn.Module):
         share = spread / spread.sum(1, keepdim=True)
         mask = torch.cat([bands[..., : min(_LINEAR, bins)], bands[..., _LINEAR:] @ share.mT], dim=-1)
         size = (mask.square().sum(1, keepdim=True) + _TINY).sqrt()
-        return mask * (torch.tanh(size) / size)
+        return mask * ((torch.tanh(size) / _FULL).clamp_max(1) / size)
 
 
 _LINEAR = 64
