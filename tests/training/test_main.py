@@ -108,9 +108,19 @@ def test_init_starts_from_weights(folder: Path) -> None:
     trained = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]["network.head.weight"]
     torch.testing.assert_close(trained, weights.network.head.weight.data, rtol=1e-3, atol=1e-6)
     with pytest.raises(ModelError, match=r"network of the weights w is not the recipe's: it has widths \[4, 4\]"):
-        _train("--init", "w", "--model.network.widths", "[8, 4]")
+        _train("--init", "w", "--model.network.widths", "[2, 4]")
     with pytest.raises(ModelError, match="no weights called 'nowhere'"):
         _train("--init", "nowhere")
+
+
+def test_init_starts_a_wider_network(folder: Path) -> None:
+    card = pretrained.Card("w", "Summary", "CC0-1.0", ["data"], "recipe", "commit", ["limits"])
+    weights = pretrained.Weights(UNet(widths=(4, 4), depths=(1, 1)), None, card)
+    pretrained.save("w", weights)
+    _train("--init", "w", "--model.lr", "0", "--model.network.widths", "[8, 6]")
+    trained = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]["network.head.weight"]
+    assert len(trained) == 8
+    torch.testing.assert_close(trained[:4], weights.network.head.weight.data, rtol=1e-3, atol=1e-6)
 
 
 def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
