@@ -29,7 +29,7 @@ def _seen(network: nn.Module) -> tuple[torch.Tensor, ...]:
         (SpectralUNet((2, 3), temporal=6, dilations=(1, 2)), SpectralUNet((4, 5), temporal=10, dilations=(1, 2))),
     ],
 )
-def test_a_larger_network_begins_as_the_smaller_one_and_learns_with_all_of_it(small: nn.Module, large: nn.Module):
+def test_a_larger_network_begins_as_the_smaller_one_and_all_of_it_learns(small: nn.Module, large: nn.Module) -> None:
     assert is_larger(large, _trained(small))
     assert not is_larger(small, large)
     grow(large, small)
