@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from denoise.corruptions.base import Corruption
-from denoise.corruptions.sound import at_rate, hears
+from denoise.corruptions.sound import at_rate, sees
 from denoise.errors import UsageError
 from denoise.media.atomic import copy_file
 from denoise.media.audio import Recording, open_audio
@@ -73,14 +73,16 @@ def restore_sound_file(
         copied = options.strength == 0 and source.suffix.lower() == target.suffix.lower()  # not even encoded again
         writer = None if copied else files.enter_context(recording.writer(target, options.clip))
         residual = files.enter_context(recording.writer(options.residual)) if options.residual else None
-        tape = _Tape(recording, low)
+        tape, not_finite = _Tape(recording, low), 0
         _keep(recording, 0, low, writer, residual)
         for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
-            observed, mixed = tape.take(stop), restored.cpu()
-            if last - first < recording.length:
-                mixed = observed.lerp(mixed, _share(low + start, low + stop, first, last, recording))
+            stored, mixed = tape.take(stop), restored.cpu()
+            observed = _finite(stored)
+            share = _share(low + start, low + stop, first, last, recording)
+            mixed = observed.lerp(mixed, share)
+            not_finite += int((~stored.isfinite() & (share > 0)).sum())
             if writer is not None:
-                writer.write(mixed.numpy())
+                writer.write(torch.where(share > 0, mixed, stored).numpy())
             if residual is not None:
                 residual.write((observed - mixed).numpy())
             if comparison is not None:
@@ -103,7 +105,7 @@ def restore_sound_file(
         attenuation_db=options.attenuation_db,
         over_full_scale="" if writer is None else writer.report.describe(),
         residual_over_full_scale="" if residual is None else residual.report.describe(),
-        not_finite=0 if copied else tape.not_finite,
+        not_finite=0 if copied else not_finite,
         device=str(restorer.device),
         dtype=str(restorer.dtype).removeprefix("torch."),
         sound_s=round((last - first) / rate_hz, 3),
@@ -120,22 +122,17 @@ def _restored(
 
 
 class _Tape:
-    """What was read for the network and is still needed for the residual."""
+    """Gives the network finite samples, and keeps what was read until it is taken."""
 
     def __init__(self, recording: Recording, first: int) -> None:
         self.recording, self.first = recording, first
         self.held = torch.zeros(recording.channels, 0)
         self.taken = 0
-        self.not_finite = 0
 
     def read(self, start: int, stop: int) -> Tensor:
         block = torch.from_numpy(self.recording.read(self.first + start, self.first + stop))
-        broken = int((~block.isfinite()).sum())
-        if broken:
-            self.not_finite += broken
-            block = block.nan_to_num(0.0, 0.0, 0.0)
         self.held = torch.cat([self.held, block], dim=1)
-        return block
+        return _finite(block)
 
     def take(self, stop: int) -> Tensor:
         """The samples since the last call, up to `stop`."""
@@ -148,6 +145,10 @@ class _Tape:
         for start in range(0, length, _BLOCK):
             stop = min(start + _BLOCK, length)
             yield start, stop, self.read(start, stop)
+
+
+def _finite(block: Tensor) -> Tensor:
+    return block.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _part(recording: Recording, options: Options) -> tuple[int, int]:
@@ -187,7 +188,7 @@ def _share(start: int, stop: int, first: int, last: int, recording: Recording) -
 
 def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:
     """Damage a recording on purpose; all of it is held in memory, and nothing is clipped that the format can hold."""
-    if not hears(corruption):
+    if sees(corruption):
         raise UsageError(f"{source} is sound and {corruption} is for pictures; choose a corruption for sound.")
     with open_audio(source) as recording:
         recording.check_output(target)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.errors import DenoiseError, MediaError, UsageError
-from denoise.media.atomic import replacing
+from denoise.media.atomic import check_place, replacing
 from denoise.media.audio_decode import BLOCK, Block, cut_off, decoder
 from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for
 from denoise.media.audio_tags import Tags, read_tags, write_tags
@@ -127,12 +127,7 @@ class Recording:
         """Raise UsageError if this recording cannot be written under `path`: ask before the work, not after."""
         path = Path(path)
         encoding_for(self._source, path)
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder; name a file in it.")
-        if not path.parent.is_dir():
-            raise UsageError(f"The folder {path.parent} does not exist; create it first.")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise UsageError(f"The folder {path.parent} may not be written to; choose another one.")
+        check_place(path)
 
     @contextlib.contextmanager
     def writer(self, path: str | os.PathLike[str], clip: Clip = "none") -> Iterator[Writer]:
@@ -166,7 +161,7 @@ class Recording:
         if self.format in RIFF | {"AIFF", "W64"}:
             import soundfile
 
-            with soundfile.SoundFile(str(self.path)) as file:
+            with soundfile.SoundFile(os.fsencode(self.path)) as file:
                 info = file.copy_metadata()
         return read_tags(self.path, self._source, getattr(self._decoder, "tags", {}), info)
 

@@ -11,23 +11,41 @@ from typing import IO
 _LAYOUT = {b"fmt ", b"data", b"fact", b"ds64", b"COMM", b"SSND", b"FVER"}
 _LAYOUT |= {b"JUNK", b"junk", b"FLLR", b"PAD ", b"PEAK", b"levl", b"MD5 "}
 
+UNKNOWN = 0xFFFF_FFFF
+"""The length of sound whose header does not tell it"""
+
 
 def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place of the first byte and number of bytes of each chunk, as far as the file goes."""
+    """Name, place of the first byte and number of bytes of each chunk, as far as the file goes.
+
+    Sound of no length with something behind it that is no chunk has the length `UNKNOWN` and is the last: whatever
+    recorded it has never closed the file.
+    """
+    size = file.seek(0, 2)
     file.seek(0)
     container = file.read(12)[:4]
     order = ">" if container == b"FORM" else "<"
-    data_bytes = 0xFFFF_FFFF
+    data_bytes = UNKNOWN
     place = 12
     while len(header := file.read(8)) == 8:
         name, length = struct.unpack(order + "4sL", header)
         if name == b"ds64":
             data_bytes = struct.unpack("<8xQ", file.read(16))[0]
         elif name == b"data" and container == b"RF64":
-            length = data_bytes if length == 0xFFFF_FFFF else length
+            length = data_bytes if length == UNKNOWN else length
+        if name == b"data" and length == 0 and not _is_chunk(file.read(8), order, size - place - 16):
+            length = UNKNOWN
         yield name, place + 8, length
         place += 8 + length + length % 2
         file.seek(place)
+
+
+def _is_chunk(header: bytes, order: str, room: int) -> bool:
+    """Whether this is the header of a chunk that fits into so many bytes, or nothing at all."""
+    if len(header) < 8:
+        return not header
+    name, length = struct.unpack(order + "4sL", header)
+    return length <= room and all(32 <= letter < 127 for letter in name)
 
 
 def copy_chunks(source: Path, target: IO[bytes]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.errors import MediaError, UsageError
-from denoise.media.audio_chunks import chunks
+from denoise.media.audio_chunks import UNKNOWN, chunks
 from denoise.media.audio_formats import LOSSY, READ_ONLY, RIFF, Source
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ Block = NDArray[np.float32]
 """Shape: `[C, n]`"""
 
 _SAMPLES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
+_NO_LENGTH = 2**62  # more samples than that are libsndfile's word for FLAC that came through a pipe
 _UNKNOWN_SIZE = range(0x7FFF_F000, 0x8000_0000)  # what writers to a pipe put where they cannot know the size
 
 
@@ -59,14 +62,20 @@ def decoder(path: Path) -> Decoder:
 class FileDecoder:
     """What libsndfile reads."""
 
+    exact = False  # until it is known to be otherwise
+
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._open() as file:
             form, subtype, rate = file.format, file.subtype, file.samplerate
             channels, length = file.channels, file.frames
         bitrate, varies = 0.0, False
+        if length >= _NO_LENGTH:
+            length = sum(block.shape[1] for block in self.blocks(0))
         if form in RIFF | {"AIFF"}:
-            _check_chunks(path)
+            _check_chunks(path, length)
+        elif form == "W64":
+            _check_w64(path)
         elif form == "OGG":
             _check_pages(path)
         elif subtype == "MPEG_LAYER_III":
@@ -102,7 +111,7 @@ class FileDecoder:
                 return False
 
         try:
-            return Sequential(str(self._path))
+            return Sequential(os.fsencode(self._path))
         except soundfile.LibsndfileError as error:
             raise MediaError(
                 f"{self._path} is not sound, is damaged, or is of a kind not read here "
@@ -129,6 +138,7 @@ class AvDecoder:
         self.tags: dict[str, str] = {}
         self._codec = self._depth = ""
         self._rate = 0
+        self._told_s = 0.0
         length = channels = 0
         for block in self.blocks(0):
             length += block.shape[1]
@@ -137,6 +147,8 @@ class AvDecoder:
             raise MediaError(
                 f"{path} holds a sound track without any sound that can be decoded; get a whole copy of it."
             )
+        if length < self._rate * (0.98 * self._told_s - 0.5):  # headers round
+            raise cut_off(path)
         samples = {"s16": "PCM_16", "s32": "PCM_24", "u8": "PCM_U8", "dbl": "DOUBLE"}.get(self._depth, "FLOAT")
         self.source = Source(path.suffix[1:].upper(), self._codec.upper(), samples, self._rate, channels, length)
 
@@ -149,6 +161,7 @@ class AvDecoder:
                 if not container.streams.audio:
                     raise UsageError(f"{self._path.name} has no sound track; name a file that has one.")
                 stream = container.streams.audio[0]
+                self._told_s = _told_s(container, stream)
                 self.tags = {**stream.metadata, **container.metadata}
                 # Turns integers into floats, nothing else; interleaved, as PyAV fails over 8 planes.
                 resampler: Any = av.AudioResampler(format="flt")
@@ -170,13 +183,42 @@ def cut_off(path: Path) -> MediaError:
     return MediaError(f"{path} is cut off: its sound ends before the length it tells; get a whole copy of it.")
 
 
-def _check_chunks(path: Path) -> None:
+def _told_s(container: Any, stream: Any) -> float:
+    """How long a container says its sound is, in seconds; 0 where it says nothing, or FFmpeg guesses it."""
+    if not {"matroska", "mov"} & set(container.format.name.split(",")):
+        return 0.0
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
+
+
+def _check_chunks(path: Path, samples: int) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         for name, start, length in chunks(file):
-            unknown = length == 0xFFFF_FFFF or length in _UNKNOWN_SIZE
+            unknown = length == UNKNOWN or length in _UNKNOWN_SIZE
+            if name == b"data" and unknown and samples == 0 and start < size:
+                raise MediaError(
+                    f"{path} was never closed by what recorded it: its header tells of no sound; repair it first, for "
+                    "example with `ffmpeg -ignore_length 1 -i IN.wav OUT.wav`."
+                )
             if name in {b"data", b"SSND"} and start + length > size and not unknown:
                 raise cut_off(path)
+
+
+def _check_w64(path: Path) -> None:
+    """Whether all bytes are there that the chunk of samples tells: its size counts its name (16 bytes) and itself."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(40)
+        while len(header := file.read(24)) == 24:
+            length = struct.unpack("<16xQ", header)[0]
+            start = file.tell() - 24
+            if header[:4] == b"data" and start + length > size:
+                raise cut_off(path)
+            if length < 24:
+                return
+            file.seek(start + length + -length % 8)
 
 
 def _check_pages(path: Path) -> None:

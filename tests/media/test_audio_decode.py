@@ -135,6 +135,70 @@ def _first_frame(data: bytes) -> int:
     return 3 * kbps + (data[2] >> 1 & 1)
 
 
+def test_a_flac_from_a_pipe_tells_no_length_and_is_counted(tmp_path):
+    data = bytearray(noise(tmp_path / "a.flac").read_bytes())
+    facts = int.from_bytes(data[18:26], "big")
+    data[18:26] = (facts >> 36 << 36).to_bytes(8, "big")  # the last 36 bits are the samples
+    (tmp_path / "pipe.flac").write_bytes(data)
+    with open_audio(tmp_path / "a.flac") as whole, open_audio(tmp_path / "pipe.flac") as piped:
+        assert piped.length == whole.length == 48_000
+        expected = whole.read(0, 48_000)
+        for start in (0, 40_000, 100):
+            assert np.array_equal(piped.read(start, 48_000), expected[:, start:])
+
+
+def test_a_w64_that_is_cut_off_is_refused(tmp_path):
+    data = noise(tmp_path / "a.w64").read_bytes()
+    with open_audio(tmp_path / "a.w64") as recording:
+        assert recording.length == 48_000
+    (tmp_path / "a.w64").write_bytes(data[:-8])
+    with pytest.raises(MediaError, match="cut off"):
+        open_audio(tmp_path / "a.w64")
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "aac"), ("a.webm", "libopus"), ("a.mka", "flac")])
+def test_a_container_that_is_cut_off_is_refused(tmp_path, name, codec):
+    contained(tmp_path / name, codec, 200_000)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(MediaError, match="cut off"):
+        open_audio(tmp_path / name)
+
+
+def test_a_wav_that_was_never_closed(tmp_path):
+    """Where the header tells of no sound but there is some: refused, or read where libsndfile finds it."""
+    data = bytearray(noise(tmp_path / "a.wav").read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = bytes(4)
+    (tmp_path / "b.wav").write_bytes(data)
+    with pytest.raises(MediaError, match="never closed"):
+        open_audio(tmp_path / "b.wav")
+    data[4:8] = (8).to_bytes(4, "little")
+    (tmp_path / "b.wav").write_bytes(data)
+    with open_audio(tmp_path / "b.wav") as recording:
+        assert recording.length == 48_000
+        with recording.writer(tmp_path / "c.wav") as writer:
+            writer.write(recording.read(0, 48_000))
+    assert (tmp_path / "c.wav").stat().st_size == len(data), "samples are not copied as if they were chunks"
+
+
+def test_a_wav_without_sound_keeps_what_follows(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros((0, 1)), 48_000)
+    with (tmp_path / "a.wav").open("ab") as file:
+        file.write(b"LIST" + (4).to_bytes(4, "little") + b"INFO")
+    with open_audio(tmp_path / "a.wav") as recording:
+        assert recording.length == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_no_text(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    noise(tmp_path / "a.wav").rename(path)
+    with open_audio(path) as recording, recording.writer(tmp_path / "b.wav") as writer:
+        writer.write(recording.read(0, 48_000))
+    assert (tmp_path / "b.wav").read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_an_mp3_without_a_length_is_counted(tmp_path, mode):
     pytest.importorskip("av")
