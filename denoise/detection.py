@@ -17,8 +17,10 @@ from denoise.detection_maps import BANK, Examiner, Maps, write_picture_map, writ
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import replacing
 from denoise.media.audio import is_audio
+from denoise.media.folders import files_below
 from denoise.media.image import is_image
 from denoise.pipeline import Failure
+from denoise.sound import check_rate
 
 PathLike = str | os.PathLike[str]
 Score = Literal["error", "code", "both"]
@@ -115,6 +117,11 @@ def detect(
     data, out = Path(data), Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder for the report.")
+    if out.resolve() == data.resolve():
+        raise UsageError(f"The folder for the report {out} is the input folder; choose another with -o.")
+    if bands < 1:
+        raise UsageError(f"bands={bands} is not allowed; give those of the spectrograms that the model saw.")
+    check_rate(rate_hz)
     examiner = Examiner(model, rate_hz, bands, device)
     usual = _normal_files(data, normal, out, examiner.card.medium)
     own = {path.resolve() for path in usual}
@@ -251,9 +258,7 @@ def _files(folder: Path, out: Path, medium: str) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; check the name.")
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and kind(path)]
-    paths = [path for path in paths if out.resolve() not in path.resolve().parents]
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return files_below(folder, kind, out)
 
 
 def _normal_files(data: Path, normal: PathLike | None, out: Path, medium: str) -> list[Path]:

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import replacing
+from denoise.media.folders import files_below
 from denoise.media.image import is_image
 from denoise.retrieval_codes import MOST_PATCHES, Box, Coder
-from denoise.retrieval_sheet import write_sheet
+from denoise.retrieval_sheet import check_sheet, write_sheet
 
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
@@ -136,6 +137,7 @@ def search(
     patches: bool = False,
     model: PathLike | None = None,
     sheet: PathLike | None = None,
+    overwrite: bool = False,
 ) -> list[Hit]:
     """The pictures of an index whose codes are nearest to that of a picture, the nearest first.
 
@@ -146,9 +148,10 @@ def search(
         patches: compare parts instead of whole pictures, which finds the picture that a crop was taken from.
         model: where the weights of the index lie now, if that has changed.
         sheet: file for a picture of query and hits.
+        overwrite: replace a sheet that exists.
 
     Raises:
-        UsageError: no index there, one with other weights, `k` below 1, or FAISS is missing.
+        UsageError: no index there, one with other weights, `k` below 1, a sheet that exists, or FAISS is missing.
         ModelError: the weights of the index cannot be found or read.
         MediaError: a file cannot be read or written.
     """
@@ -156,6 +159,8 @@ def search(
     store = Path(index)
     if k < 1:
         raise UsageError(f"k={k} is not allowed: give a number of at least 1.")
+    if sheet is not None:
+        check_sheet(Path(sheet), overwrite)
     book = _Book.read(store)
     coder = Coder(model or book.model)
     book.check(coder, store)
@@ -165,7 +170,7 @@ def search(
     else:
         hits = book.nearest(coder.whole(picture), k)
     if sheet is not None:
-        write_sheet(query, [(hit.path, f"{hit.distance:.3g}", hit.box) for hit in hits], sheet)
+        write_sheet(query, [(hit.path, f"{hit.distance:.3g}", hit.box) for hit in hits], Path(sheet))
     return hits
 
 
@@ -185,6 +190,8 @@ class _Book:
 
     @classmethod
     def read(cls, store: Path) -> _Book:
+        if not (store / _BOOK).is_file():
+            raise UsageError(f"There is no index in {store}; make one with denoise index.")
         try:
             content = json.loads((store / _BOOK).read_text("utf-8"))
             if content["version"] != _VERSION:
@@ -194,8 +201,6 @@ class _Book:
             for kind in _KINDS:
                 data = np.fromfile(store / book.name(kind), dtype=np.uint8)
                 book.vectors[kind] = _faiss().deserialize_index(data)
-        except FileNotFoundError as error:
-            raise UsageError(f"There is no index in {store}; make one with denoise index.") from error
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise MediaError(f"The index {store} cannot be read ({error}); remove it and make it again.") from error
         return book
@@ -291,11 +296,9 @@ class _Book:
 
 def _pictures(folder: Path, store: Path) -> Iterator[tuple[str, list[int]]]:
     """Names below the folder, in order, each with its size and time of change; not what belongs to the index."""
-    inside = store.resolve()
-    for path in sorted(folder.rglob("*")):
-        if is_image(path) and path.is_file() and inside not in path.resolve().parents:
-            facts = path.stat()
-            yield path.relative_to(folder).as_posix(), [facts.st_size, facts.st_mtime_ns]
+    for path in files_below(folder, is_image, store):
+        facts = path.stat()
+        yield path.relative_to(folder).as_posix(), [facts.st_size, facts.st_mtime_ns]
 
 
 def _root(squared: float) -> float:

@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from denoise.arrays import to_tensor
-from denoise.errors import DenoiseError, MediaError
+from denoise.errors import DenoiseError, UsageError
+from denoise.media.atomic import check_place, replacing
 from denoise.media.image import open_image
+from denoise.media.image_formats import format_of
 
 _SIDE_PX, _TEXT_PX, _GAP_PX, _COLUMNS = 180, 40, 12, 6
 
@@ -20,7 +22,15 @@ Found = tuple[str, str, tuple[int, int, int, int] | None]
 """Path, what to write under it, and the part to frame, in pixels"""
 
 
-def write_sheet(query: Any, hits: Sequence[Found], path: str | os.PathLike[str]) -> None:
+def check_sheet(path: Path, overwrite: bool) -> None:
+    """Raise UsageError where a sheet cannot be written or would replace a file unasked."""
+    format_of(path)
+    check_place(path)
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; give the sheet another name, or --overwrite to replace it.")
+
+
+def write_sheet(query: Any, hits: Sequence[Found], path: Path) -> None:
     """Write the query and the hits as rows of small pictures; raises MediaError when that fails.
 
     A hit that cannot be read any more is a gray square.
@@ -41,10 +51,8 @@ def write_sheet(query: Any, hits: Sequence[Found], path: str | os.PathLike[str])
             draw.rectangle((left - 4, top - 4, left + _SIDE_PX + 3, top + _SIDE_PX + 3), outline="#2563eb", width=2)
         draw.text((left, top + _SIDE_PX + 4), _shorten(title, draw, font), fill="black", font=font)
         draw.text((left, top + _SIDE_PX + 20), note, fill="#5b6472", font=font)
-    try:
-        sheet.save(Path(path))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"The sheet {path} cannot be written: {error}.") from error
+    with replacing(path) as whole:
+        sheet.save(whole, format_of(path))
 
 
 def _thumbnail(source: Any, box: tuple[int, int, int, int] | None) -> Image.Image:

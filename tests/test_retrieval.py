@@ -147,11 +147,17 @@ def test_the_sheet_shows_query_and_hits(photos: Path, model: Path, tmp_path: Pat
     index(photos, tmp_path / "index", model)
     (photos / "inner/5.png").unlink()  # found, but there no more
     for patches in (False, True):
-        search(photos / "0.png", tmp_path / "index", 6, patches, sheet=tmp_path / "sheet.png")
+        search(photos / "0.png", tmp_path / "index", 6, patches, sheet=tmp_path / "sheet.png", overwrite=patches)
         with Image.open(tmp_path / "sheet.png") as sheet:
             assert sheet.width > 1000 and sheet.height > 400
-    with pytest.raises(MediaError, match="sheet"):
-        search(photos / "0.png", tmp_path / "index", sheet=tmp_path / "none" / "sheet.png")
+    for name, reason in (
+        ("none/sheet.png", "does not exist"),
+        ("sheet.xyz", "suffix"),
+        ("photos/inner/1.png", "exists"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            search(photos / "0.png", tmp_path / "index", sheet=tmp_path / name)
+    assert np.array_equal(np.asarray(Image.open(photos / "inner" / "1.png")), _picture(1))
 
 
 def test_unreadable_pictures_are_named_and_the_rest_is_indexed(photos: Path, model: Path, tmp_path: Path) -> None:
@@ -198,6 +204,9 @@ def test_a_damaged_index_is_named(photos: Path, model: Path, tmp_path: Path) -> 
         vectors.write_bytes(damage)
         with pytest.raises(MediaError, match="cannot be read"):
             search(photos / "0.png", out)
+    vectors.unlink()
+    with pytest.raises(MediaError, match="remove it and make it again"):
+        index(photos, out)
     vectors.write_bytes(content)
     book = json.loads((out / "index.json").read_text())
     (out / "index.json").write_text(json.dumps(book | {"version": 99}))
@@ -206,6 +215,18 @@ def test_a_damaged_index_is_named(photos: Path, model: Path, tmp_path: Path) -> 
     (out / "index.json").write_text("{")
     with pytest.raises(MediaError, match="cannot be read"):
         index(photos, out)
+
+
+def test_hidden_files_are_no_pictures(photos: Path, model: Path, tmp_path: Path) -> None:
+    (photos / "._0.png").write_bytes(b"what macOS leaves behind")
+    (photos / ".trash").mkdir()
+    (photos / "0.png").rename(photos / ".trash" / "0.png")
+    report = index(photos, tmp_path / "index", model)
+    assert report.pictures == 5 and not report.failures
+
+
+def test_the_index_may_lie_above_the_pictures(photos: Path, model: Path) -> None:
+    assert index(photos, photos.parent, model).pictures == 6
 
 
 def test_the_index_may_lie_among_the_pictures(photos: Path, model: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from denoise.corruptions.base import Corruption
+from denoise.corruptions.base import Combination, Corruption, Identity
 from denoise.errors import UsageError
 
 Count = int | tuple[int, int]
@@ -62,6 +62,12 @@ def at_rate(module: M, rate_hz: int) -> M:
 def hears(corruption: Corruption) -> bool:
     """Whether a corruption, or a part of it, is for sound."""
     return any(isinstance(module, SoundCorruption) for module in corruption.modules())
+
+
+def sees(corruption: Corruption) -> bool:
+    """Whether a corruption, or a part of it, is for pictures."""
+    neither = (SoundCorruption, Combination, Identity)
+    return any(isinstance(part, Corruption) and not isinstance(part, neither) for part in corruption.modules())
 
 
 def active_power(signal: Tensor, rate_hz: int) -> Tensor:

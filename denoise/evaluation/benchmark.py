@@ -14,9 +14,11 @@ from torch import Tensor
 
 from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.masks import makes_holes
+from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.errors import UsageError
 from denoise.evaluation.metrics import psnr_db, ssim
+from denoise.media.folders import files_below
 from denoise.media.image import is_image, open_image
 from denoise.options import Sigma
 from denoise.restorer import Restorer
@@ -58,7 +60,7 @@ def evaluate(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Scores:
     """Score a restorer on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
-    damage = parse(corruption) if isinstance(corruption, str) else corruption
+    damage = damage_of(corruption)
     if makes_holes(damage):
         raise UsageError(
             f"{corruption} makes holes, which {restorer!r} does not fill; evaluate weights such as inpaint."
@@ -98,9 +100,17 @@ def evaluate(
     )
 
 
+def damage_of(corruption: str | Corruption) -> Corruption:
+    """A corruption of pictures, or what a spec says is one; raises UsageError when it is for sound."""
+    damage = parse(corruption) if isinstance(corruption, str) else corruption
+    if hears(damage):
+        raise UsageError(f"{corruption} is for sound; choose a corruption for pictures.")
+    return damage
+
+
 def pictures_below(folder: Path) -> list[Path]:
     """All pictures below a folder, in order; raises UsageError when there is none."""
-    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and is_image(path))
+    paths = files_below(Path(folder), is_image)
     if not paths:
         raise UsageError(f"There is no picture below {folder}; give a folder of clean pictures as --data.")
     return paths
@@ -108,7 +118,7 @@ def pictures_below(folder: Path) -> list[Path]:
 
 def corrupted(paths: list[Path], corruption: str | Corruption) -> Iterator[tuple[Path, Tensor, Corrupted]]:
     """Each file, its clean picture `[C, H, W]` (of several frames the first), and what the corruption makes of it."""
-    damage = parse(corruption) if isinstance(corruption, str) else corruption
+    damage = damage_of(corruption)
     for path in paths:
         with open_image(path) as picture:
             frame = next(picture.frames)

@@ -10,9 +10,8 @@ from statistics import fmean
 
 from denoise.corruptions.base import Corruption
 from denoise.corruptions.masks import makes_holes
-from denoise.corruptions.spec import parse
 from denoise.errors import UsageError
-from denoise.evaluation.benchmark import corrupted, pictures_below
+from denoise.evaluation.benchmark import corrupted, damage_of, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.inpainter import Inpainter
 
@@ -46,7 +45,7 @@ def evaluate_inpainting(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> HoleScores:
     """Score an inpainter on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
-    damage = parse(corruption) if isinstance(corruption, str) else corruption
+    damage = damage_of(corruption)
     if not makes_holes(damage):
         raise UsageError(f"{corruption} makes no holes; give one that does, such as --corruption scratches.")
     paths = pictures_below(folder)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from denoise.errors import UsageError
 from denoise.media.audio import is_audio, open_audio
+from denoise.media.folders import files_below
 from denoise.options import ATTENUATION_DB
 
 if TYPE_CHECKING:
@@ -178,9 +179,7 @@ def pairs_in(folder: Path) -> list[Pair]:
     pairs = []
     levels = _levels(folder / "pairs.csv")
     inside = folder / "noisy"
-    for noisy in sorted((inside if inside.is_dir() else folder).rglob("*")):
-        if not (noisy.is_file() and is_audio(noisy)):
-            continue
+    for noisy in files_below(inside if inside.is_dir() else folder, is_audio):
         if inside.is_dir():
             clean = folder / "clean" / noisy.relative_to(inside)
         elif noisy.name.startswith("noisy_"):
@@ -253,10 +252,12 @@ def _channel_quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality 
 def _levels(table: Path) -> dict[str, float]:
     if not table.is_file():
         return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("noisy") and row.get("snr")]
     try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("noisy") and row.get("snr")]
         return {Path(row["noisy"]).name: float(row["snr"]) for row in rows}
+    except UnicodeDecodeError:
+        raise UsageError(f"{table} is not in UTF-8; save it so.") from None
     except ValueError as error:
         raise UsageError(f"The column snr of {table} holds something else than numbers: {error}.") from None
 

@@ -97,5 +97,7 @@ def _read_card(path: str | os.PathLike[str] | None) -> dict[str, Any]:
         wrong = f"lacks {', '.join(missing)}" if missing else f"has an unknown {', '.join(unknown)}"
         raise UsageError(f"The card {path} {wrong}; give {must}.")
     for key in ("data", "limits"):
+        if not isinstance(card[key], str | list):
+            raise UsageError(f"The {key} of the card {path} are neither a text nor a list of texts; give {must}.")
         card[key] = [card[key]] if isinstance(card[key], str) else [str(line) for line in card[key]]
     return card

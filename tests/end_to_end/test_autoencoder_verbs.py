@@ -47,6 +47,8 @@ def test_index_and_search(
     (photos / "broken.png").write_bytes(b"no picture")
     assert run(monkeypatch, "index", photos, "-o", store) == 1
     assert "broken.png" in capsys.readouterr().err
+    assert run(monkeypatch, "index", photos, "-o", store, "--json") == 1
+    assert "broken.png" in json.loads(capsys.readouterr().out)["failures"]
 
 
 def test_detect(
@@ -57,6 +59,21 @@ def test_detect(
     assert "odd.png" in capsys.readouterr().out
     assert (tmp_path / "report" / "scores.csv").is_file() and (tmp_path / "report" / "maps" / "odd.png.png").is_file()
     assert run(monkeypatch, *arguments, "--score", "luck") == 2
+    for option in (("--rate-hz", 0), ("--bands", 0), ("-o", photos)):
+        assert run(monkeypatch, *arguments, *option) == 2
+    (photos / "broken.png").write_bytes(b"no picture")
+    assert run(monkeypatch, *arguments, "--json") == 1
+
+
+def test_codes_of_gray_pictures_and_spectrograms_restore_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.wav").write_bytes((photos / "0.png").read_bytes())
+    for medium, source in (("image", photos / "0.png"), ("sound", tmp_path / "a.wav")):
+        weights = pretrained.Weights(Autoencoder(channels=1, widths=(8,)), None, card("gray", medium=medium))
+        model = pretrained.save(tmp_path / "gray", weights)
+        assert run(monkeypatch, "restore", source, "--model", model, "--sigma", 25) == 1
+        assert "denoise detect" in capsys.readouterr().err
 
 
 def test_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,6 +110,12 @@ def test_scores_print_and_become_json() -> None:
     assert json.loads(json.dumps(dataclasses.asdict(scores)))["psnr_db"] == 31.25
 
 
+def test_corruptions_of_sound_are_refused(unchanged: Restorer, tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(UsageError, match="is for sound"):
+        evaluate(unchanged, tmp_path, "gaussian:sigma=5+noise:snr_db=5")
+
+
 def test_folders_without_pictures_are_refused(unchanged: Restorer, tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UsageError, match="no picture below"):

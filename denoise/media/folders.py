@@ -1,0 +1,26 @@
+"""What lies below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def files_below(folder: Path, kind: Callable[[Path], bool], out: Path | None = None) -> list[Path]:
+    """Files of a kind below a folder, in order; hidden ones and links to folders are left out.
+
+    Folders that may not be read are among them, so that whoever reads the files says so. What was written to an output
+    folder inside, `out`, is no input.
+    """
+    inside = out is not None and folder.resolve() in out.resolve().parents
+    found: list[Path] = []
+    refused: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=refused.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if inside and out is not None:
+            folders[:] = [name for name in folders if Path(root, name).resolve() != out.resolve()]
+        paths = (Path(root, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if kind(path) and path.is_file()]
+    there = (error for error in refused if not isinstance(error, FileNotFoundError | NotADirectoryError))
+    return sorted([*found, *(Path(error.filename) for error in there)])
