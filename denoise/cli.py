@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from denoise.cli_output import as_line, print_result, progress_bar
+from denoise.cli_output import as_line, print_findings, print_index, print_result, progress_bar
 from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
+
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 app = typer.Typer(
     name="denoise",
@@ -82,7 +85,12 @@ def restore(
         str | None, typer.Option(help="Fill what has this colour, such as '#ff00ff'.", show_default=False)
     ] = None,
     dilate: Annotated[int, typer.Option(help="Make the holes wider by so many pixels to all sides.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace outputs that exist. Of several inputs those older than theirs always are."
+        ),
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     ensemble: Ensemble = 1,
@@ -115,13 +123,15 @@ def restore(
             pipeline.check_extras(inputs[0], target, options, overwrite)
             print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
             return
-        jobs = pipeline.jobs(inputs, out)
-        failures = []
+        jobs = pipeline.jobs(inputs, out, overwrite)
+        done = failed = 0
         for result in pipeline.restore_many(restorers, jobs, options, overwrite, progress):
             print_result(result, as_json)
-            failures += [result] if isinstance(result, pipeline.Failure) else []
-    if failures:
-        raise DenoiseError(f"{len(failures)} of {len(jobs)} files could not be restored; they are named above.")
+            done, failed = done + 1, failed + isinstance(result, pipeline.Failure)
+    if done < len(jobs) and not as_json:
+        typer.echo(f"{len(jobs) - done} of {len(jobs)} files were restored before; --overwrite restores them again.")
+    if failed:
+        raise DenoiseError(f"{failed} of {len(jobs)} files could not be restored; they are named above.")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -260,12 +270,8 @@ def detect(
         found = run(model, data, out, *options, progress=progress)  # type: ignore[arg-type]
     if as_json:
         typer.echo(as_line(found))
-        return
-    for finding in found.anomalies:
-        typer.echo(f"{finding.file}: {finding.value:.4g}, above {found.threshold:.4g}")
-    for failure in found.failures:
-        typer.echo(f"{failure.source}: {failure.error}", err=True)
-    typer.echo(f"{len(found.anomalies)} of {len(found.findings)} are unusual; all scores: {found.scores}")
+    else:
+        print_findings(found)
     if found.failures:
         raise DenoiseError(f"{len(found.failures)} files could not be judged; they are named above.")
 
@@ -287,13 +293,8 @@ def index(
         report = run(folder, out, model, progress)
     if as_json:
         typer.echo(as_line(report))
-        return
-    for name, reason in report.failures.items():
-        typer.echo(f"{name}: {reason}", err=True)
-    typer.echo(
-        f"{report.index}: {report.pictures} pictures, {report.patches} patches; {len(report.added)} new, "
-        f"{len(report.changed)} changed, {len(report.removed)} gone, {report.unchanged} as they were"
-    )
+    else:
+        print_index(report)
     if report.failures:
         raise DenoiseError(f"{len(report.failures)} files could not be indexed; they are named above.")
 
@@ -307,13 +308,14 @@ def search(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write query and hits to this picture.", show_default=False)
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet that exists.")] = False,
     model: Annotated[str | None, typer.Option(help="Where the weights lie now, if moved.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
     """Find the pictures of an index that are most like one."""
     from denoise.retrieval import search as run
 
-    for hit in run(query, index, k, patches, model, sheet):
+    for hit in run(query, index, k, patches, model, sheet, overwrite):
         typer.echo(as_line(hit) if as_json else f"{hit.distance:8.4f}  {hit.path}")
 
 
@@ -346,14 +348,22 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Run the command; every error of ours becomes one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # there are names of files that no encoding can print
     try:
         app()
     except DenoiseError as error:
         typer.echo(f"denoise: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)
-        sys.exit(130)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        typer.echo(f"denoise: {where}{error.strerror or error}.", err=True)
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)
+        raise
 
 
 def _number_or_auto(text: str) -> float | Literal["auto"]:

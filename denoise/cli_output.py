@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from denoise.detection import Detection
     from denoise.picture_files import Report
     from denoise.pipeline import Failure
+    from denoise.retrieval import IndexReport
     from denoise.sound_files import SoundReport
 
 
@@ -51,6 +53,25 @@ def print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
             f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
             f"{result.sound_s:.1f} s of sound in {result.seconds:.1f} s)"
         )
+
+
+def print_findings(found: Detection) -> None:
+    """What is unusual, and what could not be judged."""
+    for finding in found.anomalies:
+        typer.echo(f"{finding.file}: {finding.value:.4g}, above {found.threshold:.4g}")
+    for failure in found.failures:
+        typer.echo(f"{failure.source}: {failure.error}", err=True)
+    typer.echo(f"{len(found.anomalies)} of {len(found.findings)} are unusual; all scores: {found.scores}")
+
+
+def print_index(report: IndexReport) -> None:
+    """What an index holds now, and what could not be read."""
+    for name, reason in report.failures.items():
+        typer.echo(f"{name}: {reason}", err=True)
+    typer.echo(
+        f"{report.index}: {report.pictures} pictures, {report.patches} patches; {len(report.added)} new, "
+        f"{len(report.changed)} changed, {len(report.removed)} gone, {report.unchanged} as they were"
+    )
 
 
 def as_line(record: Any) -> str:

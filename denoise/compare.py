@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from denoise.errors import MediaError
+from denoise.media.atomic import check_place, replacing
 from denoise.media.image import Frame
+from denoise.media.image_formats import format_of, upright
 
 _LIMIT_PX = 2000
 _BAR_PX = 28
@@ -19,36 +19,43 @@ _GAIN = 4
 class Comparison:
     """Keeps a look at a frame before it is restored in place; of large frames the middle."""
 
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
+    def __init__(self, frame: Frame, orientation: int, path: Path) -> None:
+        """Raise UsageError where no such picture can be written: before the work, not after."""
+        self.format = format_of(path)
+        check_place(path)
+        self.frame, self.orientation, self.path = frame, orientation, path
         width, height = frame.size
         self.left, self.width = _middle(width)
         self.top, self.height = _middle(height)
         self.before = self._look()
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self) -> None:
         """Write the picture; raises MediaError when that fails."""
         after = self._look()
         difference = 0.5 + _GAIN * (self.before - after)
         panels = [("before", self.before), ("after", after), (f"removed, x{_GAIN}", difference)]
         font = ImageFont.load_default(size=16)
-        sheet = Image.new("RGB", (3 * self.width + 16, self.height + _BAR_PX), "white")
+        pictures = [upright(_as_picture(panel), self.orientation) for _, panel in panels]
+        width, height = pictures[0].size
+        sheet = Image.new("RGB", (3 * width + 16, height + _BAR_PX), "white")
         draw = ImageDraw.Draw(sheet)
-        for k, (title, panel) in enumerate(panels):
-            left = k * (self.width + 8)
+        for k, ((title, _), picture) in enumerate(zip(panels, pictures, strict=True)):
+            left = k * (width + 8)
             draw.text((left + 6, 4), title, fill="black", font=font)
-            pixels = np.rint(panel.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
-            sheet.paste(Image.fromarray(pixels), (left, _BAR_PX))
-        try:
-            sheet.save(Path(path))
-        except (OSError, ValueError) as error:
-            raise MediaError(f"The comparison {path} cannot be written: {error}.") from error
+            sheet.paste(picture, (left, _BAR_PX))
+        with replacing(self.path) as file:
+            sheet.save(file, self.format)
 
     def _look(self) -> np.ndarray:
         """Shape: `[3, H, W]`, 0..1."""
         rows = self.frame.read(self.top, self.top + self.height)[:, :, self.left : self.left + self.width]
-        bands = rows[:3] if rows.shape[0] >= 3 else np.repeat(rows[:1], 3, axis=0)
-        return np.array(bands)
+        if self.frame.mode == "CMYK":
+            return np.array((1 - rows[:3]) * (1 - rows[3:]))
+        return np.array(rows if rows.shape[0] == 3 else np.repeat(rows, 3, axis=0))
+
+
+def _as_picture(panel: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(panel.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _middle(side: int) -> tuple[int, int]:

@@ -64,7 +64,11 @@ def as_mask(mask: Any) -> Mask:
         raise UsageError(f"A mask of shape {list(mask.shape)} does not fit; give one of [H, W].")
     if mask.dtype == bool:
         return np.asarray(mask)
-    peak = 1.0 if mask.dtype.kind == "f" or mask.max() <= 1 else float(np.iinfo(mask.dtype).max)
+    if mask.dtype.kind == "f":
+        return np.asarray(mask >= 0.5)
+    largest = int(mask.max())
+    if (peak := next((peak for peak in (1, 255, 65_535) if largest <= peak), None)) is None:
+        raise UsageError(f"A mask of whole numbers up to {largest} does not fit; give 0..1, 0..255 or 0..65535.")
     return np.asarray(mask >= peak / 2)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from denoise import pretrained
+from denoise.devices import choose_device, choose_dtype
 from denoise.ensemble import check_ensemble
-from denoise.errors import UsageError
+from denoise.errors import ModelError, UsageError
+from denoise.networks.spectral import SpectralUNet
 from denoise.restorer import Restorer
 
 DEFAULTS = {"image": "photo", "holes": "inpaint", "sound": "speech"}
@@ -25,6 +27,7 @@ def load(name: str | os.PathLike[str] = "photo", device: str = "auto", dtype: st
     Restorer(gaussian, cpu, float32)
     """
     weights = pretrained.load(name)
+    _check_restores(weights, name)
     if weights.card.task == "sound":
         from denoise.sound import SoundRestorer
 
@@ -53,6 +56,7 @@ class Restorers:
         dtype: str = "auto",
         ensemble: int = 1,
     ) -> None:
+        choose_dtype(dtype, choose_device(device))  # what is wrong for all files is said before the first
         self.device, self.dtype, self.ensemble = device, dtype, check_ensemble(ensemble)
         several = isinstance(model, str) and not Path(model).exists()
         self.names = [] if model is None else str(model).split(",") if several else [model]
@@ -61,7 +65,15 @@ class Restorers:
     @cached_property
     def named(self) -> dict[str, str | os.PathLike[str]]:
         """The weights that were asked for by name, by their task."""
-        return {pretrained.read_card(name).task: name for name in self.names}
+        named: dict[str, str | os.PathLike[str]] = {}
+        for name in self.names:
+            task = pretrained.read_card(name).task
+            if task in named:
+                raise UsageError(
+                    f"The weights {str(named[task])!r} and {str(name)!r} are both for {_NAMES[task]}; name one of them."
+                )
+            named[task] = name
+        return named
 
     def find(self, task: str, source: str | os.PathLike[str] = "this") -> Any:
         """What restores a task; raises UsageError when the weights that were asked for are for other ones."""
@@ -75,6 +87,17 @@ class Restorers:
             name = self.named.get(task, DEFAULTS[task])
             self.loaded[task] = load(name, self.device, self.dtype, self.ensemble)
         return self.loaded[task]
+
+
+def _check_restores(weights: pretrained.Weights, name: str | os.PathLike[str]) -> None:
+    """Raise ModelError for an autoencoder whose signal is no sound and no colour picture: its code is of use."""
+    is_spectral = isinstance(weights.network, SpectralUNet)
+    is_colour = getattr(weights.network, "channels", None) == 3
+    if not (is_spectral if weights.card.medium == "sound" else is_colour):
+        raise ModelError(
+            f"The weights {str(name)!r} are an autoencoder's for gray pictures or spectrograms and restore no files; "
+            "use them with `denoise detect` or, for pictures, `denoise index`."
+        )
 
 
 _NAMES = {"image": "pictures", "holes": "holes in pictures (say where with --mask)", "sound": "sound"}

@@ -17,6 +17,7 @@ from denoise.holes import find_holes, has_square, with_mask_read
 from denoise.inpainter import Inpainter
 from denoise.media.atomic import copy_file
 from denoise.media.image import Frame, open_image
+from denoise.media.image_formats import format_of
 from denoise.media.mask import Mask
 from denoise.options import Options
 from denoise.restorer import Noise, Restorer
@@ -62,14 +63,16 @@ def restore_picture_file(
         UsageError, MediaError: the input or the mask cannot be read or the output not be written.
     """
     began = time.perf_counter()
-    compare = options.compare
+    comparison: Comparison | None = None
     with open_image(source) as picture:
         picture.check_output(target)
         options = with_mask_read(options)
-        levels, notes, filled, pixels = [], [], 0, 0
+        notes = [picture.left_out] if picture.left_out else []
+        levels, filled, pixels = [], 0, 0
         for number, frame in enumerate(picture.frames):
             report = _Rows(progress, source.name, frame.size[1])
-            comparison = Comparison(frame) if compare is not None and number == 0 else None
+            if options.compare is not None and number == 0:
+                comparison = Comparison(frame, picture.orientation, options.compare)
             if inpainter is not None:
                 mask = find_holes(picture, frame, options)
                 notes += _too_wide(inpainter, mask)
@@ -78,13 +81,13 @@ def restore_picture_file(
             if restorer is not None:
                 levels.append(round(_restore_frame(restorer, frame, options, report).sigma, 2))
             pixels += frame.size[0] * frame.size[1]
-            if comparison is not None and compare is not None:
-                comparison.write(compare)
         untouched = options.strength == 0 or (restorer is None and filled == 0)
-        if untouched and source.suffix.lower() == target.suffix.lower():
+        if untouched and picture.format == format_of(target):
             copy_file(source, target)  # not even encoded again
         else:
             picture.save(target)
+        if comparison is not None:
+            comparison.write()
         used = [engine for engine in (inpainter, restorer) if engine is not None]
         return Report(
             source=str(source),
@@ -93,7 +96,7 @@ def restore_picture_file(
             model=", ".join(engine.card.name if engine.card else "own" for engine in used),
             sigma=levels,
             filled_px=None if inpainter is None else filled,
-            note=notes[0] if notes else "",
+            note=" ".join(dict.fromkeys(notes)),
             strength=options.strength,
             device=str(used[0].device),
             dtype=str(used[0].dtype).removeprefix("torch."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from denoise.holes import as_mask, dilate
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
 from denoise.media.audio_formats import READ_ONLY
+from denoise.media.folders import files_below
 from denoise.media.image import is_image
 from denoise.options import ATTENUATION_DB, Clip, Options, Sigma
 from denoise.picture_files import Progress, Report, corrupt_picture_file, restore_picture_file
@@ -96,7 +98,7 @@ def restore(
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         if options.extras:
             raise UsageError("A comparison and a residual are of one input; give one at a time.")
-        pairs = jobs([Path(path) for path in source], out)
+        pairs = jobs([Path(path) for path in source], out, overwrite)
         return list(restore_many(restorers, pairs, options, overwrite, progress))
     if rate_hz is not None:
         return restorers.find("sound")(source, rate_hz, strength, attenuation_db)
@@ -139,33 +141,48 @@ def restore_many(
 ) -> Iterable[Report | SoundReport | Failure]:
     """Restore files one after another; a file that fails is reported and the others go on.
 
-    Outputs that exist and are newer than their source are left alone unless `overwrite` says otherwise, so that an
-    interrupted batch can be run again.
+    Outputs that exist and are no older than their source are left alone unless `overwrite` says otherwise, so that an
+    interrupted batch can be run again; older ones are made anew.
     """
     for source, target in jobs:
-        if not overwrite and target.is_file() and source.is_file() and target.stat().st_mtime >= source.stat().st_mtime:
-            continue
         try:
+            if not overwrite and _is_made(source, target):
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             yield restore_file(restorers, source, target, options, progress)
         except DenoiseError as error:
             yield Failure(str(source), str(error))
         except OSError as error:
-            yield Failure(str(source), f"{target} cannot be written: {error.strerror}.")
+            yield Failure(str(source), f"{error.filename or target}: {error.strerror}.")
 
 
-def jobs(sources: Sequence[Path], out: PathLike | None) -> list[tuple[Path, Path]]:
-    """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files left out."""
+def _is_made(source: Path, target: Path) -> bool:
+    return target.is_file() and source.is_file() and target.stat().st_mtime >= source.stat().st_mtime
+
+
+def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False) -> list[tuple[Path, Path]]:
+    """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files left out.
+
+    Raises:
+        UsageError: there is nothing to restore, two inputs have the same output, or an output is an input
+            (its own is allowed with `overwrite`).
+    """
     pairs: list[tuple[Path, Path]] = []
     for source in sources:
         if source.is_dir():
             pairs += _folder_jobs(source, out)
         else:
             pairs.append((source, default_output(source) if out is None else Path(out) / _named(source).name))
-    targets = [target.resolve() for _, target in pairs]
-    twice = sorted({target.name for target in targets if targets.count(target) > 1})
-    if twice:
+    resolved = [(source.resolve(), target.resolve()) for source, target in pairs]
+    counts = Counter(target for _, target in resolved)
+    if twice := sorted({target.name for target, count in counts.items() if count > 1}):
         raise UsageError(f"Several inputs would be written to the same file: {', '.join(twice)}; restore them apart.")
+    inputs = {source for source, _ in resolved}
+    for (_, shown), (source, target) in zip(pairs, resolved, strict=True):
+        if target in inputs and not (overwrite and target == source):
+            raise UsageError(
+                f"The output {shown} is one of the inputs; choose another folder with -o, or leave it out."
+            )
     return pairs
 
 
@@ -175,10 +192,8 @@ def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:
     out = Path(out)
     if out.resolve() == folder.resolve():
         raise UsageError(f"The output folder {out} is the input folder; choose another with -o.")
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and (is_image(path) or is_audio(path))]
-    names = [path.relative_to(folder) for path in paths if out.resolve() not in path.resolve().parents]
-    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    pairs = [(folder / name, out / _named(name)) for name in names]
+    paths = files_below(folder, lambda path: is_image(path) or is_audio(path), out)
+    pairs = [(path, out / _named(path.relative_to(folder))) for path in paths]
     if not pairs:
         raise UsageError(f"There is no picture and no sound below {folder}.")
     return pairs

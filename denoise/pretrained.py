@@ -48,6 +48,10 @@ class Card:
     def __post_init__(self) -> None:
         if self.statistic not in ("picture", "curve"):
             raise ModelError(f"Statistic {self.statistic!r} of {self.name} is neither `picture` nor `curve`.")
+        if self.medium not in ("image", "sound"):
+            raise ModelError(f"Medium {self.medium!r} of {self.name} is neither `image` nor `sound`.")
+        if not isinstance(self.hole_px, int) or self.hole_px < 0:
+            raise ModelError(f"Hole_px {self.hole_px!r} of {self.name} is no number of pixels from 0.")
 
     @property
     def task(self) -> str:
@@ -84,7 +88,8 @@ def models() -> list[Card]:
 def find(name_or_path: str | os.PathLike[str]) -> Path:
     """The weights folder that a shipped name, a folder or a weights file means."""
     path = Path(name_or_path)
-    for folder in (root() / path, path.parent if path.name == WEIGHTS else path):
+    shipped = [root() / path] if os.fspath(name_or_path) == path.name else []  # `./photo` is one's own
+    for folder in (*shipped, path.parent if path.name == WEIGHTS else path):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder
     raise ModelError(

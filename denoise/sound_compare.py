@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from denoise.errors import MediaError, UsageError
+from denoise.errors import UsageError
+from denoise.media.atomic import check_place, replacing
 
 _LIMIT_S = 60
 
@@ -25,8 +26,7 @@ class SoundComparison:
             raise UsageError(
                 f"The comparison {path} is no kind of picture that can be drawn; name it .png, .pdf or .svg."
             )
-        if not path.parent.is_dir():
-            raise UsageError(f"The folder {path.parent} does not exist; create it first.")
+        check_place(path)
         self.rate_hz, self.path = rate_hz, path
         self.before: list[Tensor] = []
         self.after: list[Tensor] = []
@@ -68,7 +68,5 @@ class SoundComparison:
                 cmap="magma",
             )
         figure.colorbar(image, ax=axes[1, :], label="dB of full scale", location="right")
-        try:
-            figure.savefig(self.path, dpi=80)
-        except (OSError, ValueError) as error:
-            raise MediaError(f"The comparison {self.path} cannot be written: {error}.") from error
+        with replacing(self.path) as file:
+            figure.savefig(file, dpi=80, format=self.path.suffix.lower().removeprefix("."))

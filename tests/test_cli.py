@@ -70,6 +70,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
         "unknown option": ([good, "--frobnicate"], 2),
         "unknown dtype": ([good, "--dtype", "int3"], 2),
         "compare of several": ([good, good, "--compare", folder / "c.png"], 2),
+        "compare of no format": ([good, "--compare", folder / "c.xyz"], 2),
+        "compare into nowhere": ([good, "--compare", folder / "nowhere" / "c.png"], 2),
+        "several onto themselves": ([good, folder / "large.png", "-o", folder], 2),
+        "unknown device of several": ([good, folder / "large.png", "--device", "abacus"], 2),
+        "name too long": ([folder / ("x" * 300 + ".png")], 1),
         "mask missing": ([good, "--mask", folder / "none.png"], 2),
         "mask damaged": ([good, "--mask", folder / "cut.png"], 1),
         "mask covers all": ([good, "--mask", folder / "white.png"], 2),
@@ -84,7 +89,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
 CASES = """missing|empty|truncated|no picture|not a picture's name|output = input|output folder missing|unknown suffix
 sigma no number|sigma out of range|strength out of range|folder without -o|unknown option|unknown dtype
 compare of several|mask missing|mask damaged|mask covers all|mask of another size|no alpha|no colour|mask and colour
-dilate alone"""
+dilate alone
+compare of no format|compare into nowhere|several onto themselves|unknown device of several|name too long"""
 
 
 @pytest.mark.parametrize("case", CASES.replace("\n", "|").split("|"))
@@ -124,6 +130,57 @@ def test_evaluate_holes(
 def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 1
     assert "no weights called 'nonesuch'" in capsys.readouterr().err
+
+
+def test_two_weights_for_one_task(
+    noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "restore", noisy_png, "--model", "photo,gaussian") == 2
+    assert "'photo' and 'gaussian' are both for pictures" in capsys.readouterr().err
+
+
+def test_what_was_done_before_is_told(
+    noisy_png: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ("restore", noisy_png.parent, "-o", tmp_path / "out", "--model", tiny_weights, "--sigma", 9)
+    assert run(monkeypatch, *arguments) == 0
+    assert "restored before" not in capsys.readouterr().out
+    assert run(monkeypatch, *arguments) == 0
+    assert capsys.readouterr().out.startswith("1 of 1 files were restored before")
+
+
+def test_an_interruption_is_told(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("denoise.pipeline.restore_file", interrupted)
+    assert run(monkeypatch, "restore", noisy_png, "--model", tiny_weights) == 130
+    assert "stopped; finished files are complete" in capsys.readouterr().err
+
+
+def test_names_that_cannot_be_printed(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    names = [os.fsencode(tmp_path) + b"/caf\xe9.png", os.fsencode(noisy_png)]
+    Path(os.fsdecode(names[0])).write_bytes(noisy_png.read_bytes())
+    command = [
+        sys.executable,
+        "-c",
+        "from denoise.cli import main; main()",
+        "restore",
+        *names,
+        "-o",
+        tmp_path / "out",
+        "--model",
+        tiny_weights,
+    ]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONUTF8": "0"}
+    done = subprocess.run([*command, "--sigma", "9"], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout.count(b"->") == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -53,6 +53,8 @@ def test_masks_in_memory() -> None:
         levels,
         levels * 255,
         levels.astype(np.uint16) * 65_535,
+        np.where(mask, 255, 0),
+        torch.from_numpy(levels).int() * 65_535,
         levels.astype(np.float64),
         Image.fromarray(mask),
         Image.fromarray(levels * 255),
@@ -64,7 +66,9 @@ def test_masks_in_memory() -> None:
         assert np.array_equal(as_mask(kind), mask)
 
 
-@pytest.mark.parametrize("wrong", [3, None, np.zeros(5), np.zeros((2, 4, 4)), np.zeros((0, 4)), np.array([["a"]])])
+@pytest.mark.parametrize(
+    "wrong", [3, None, np.zeros(5), np.zeros((2, 4, 4)), np.zeros((0, 4)), np.array([["a"]]), np.full((4, 4), 70_000)]
+)
 def test_what_is_no_mask(wrong: object) -> None:
     with pytest.raises(UsageError, match=r"is no mask|does not fit"):
         as_mask(wrong)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from denoise.loading import Restorers
 from denoise.options import Options
 from denoise.picture_files import restore_picture_file
 from tests.conftest import photo
+
+SAVE = Image.Image.save
 
 
 def restore(source: Any, model: Path, **options: Any) -> Any:
@@ -49,6 +52,8 @@ def test_strength_zero_is_the_same_file_bit_for_bit(tiny_weights: Path, tmp_path
     Image.fromarray(photo()).save(source, quality=40, comment=b"kept")
     restore(source, tiny_weights, strength=0)
     assert (tmp_path / "lossy.restored.jpg").read_bytes() == source.read_bytes()
+    restore(source, tiny_weights, strength=0, out=tmp_path / "same.jpeg")
+    assert (tmp_path / "same.jpeg").read_bytes() == source.read_bytes()
 
 
 def test_rows_written_in_place_are_not_read_again(tiny_weights: Path, tmp_path: Path) -> None:
@@ -147,6 +152,56 @@ def test_folders_that_cannot_work(tmp_path: Path) -> None:
         pipeline.jobs([Path("x/a.png"), Path("y/a.png")], tmp_path)
 
 
+def test_a_batch_replaces_none_of_its_inputs(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    second = noisy_png.with_name("noisy photo ü.restored.png")
+    Image.fromarray(photo(seed=3)).save(second)
+    before = second.read_bytes()
+    for files, out in (([noisy_png, second], None), ([noisy_png, second], noisy_png.parent), ([noisy_png], ".")):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match="is one of the inputs"):
+            patch.chdir(noisy_png.parent)
+            restore(files, tiny_weights, out=out)
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        restore([noisy_png, second], tiny_weights, overwrite=True)
+    assert second.read_bytes() == before
+    (report,) = restore([noisy_png], tiny_weights, out=noisy_png.parent, overwrite=True, sigma=20)
+    assert report.output == str(noisy_png)
+
+
+def test_the_output_may_be_above_the_input(tiny_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "shoot" / "day").mkdir(parents=True)
+    Image.fromarray(photo()).save(tmp_path / "shoot" / "day" / "a.png")
+    (report,) = restore([tmp_path / "shoot"], tiny_weights, out=tmp_path)
+    assert report.output == str(tmp_path / "day" / "a.png")
+
+
+def test_a_folder_that_may_not_be_read_is_reported(
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = noisy_png.parent / "locked"
+    locked.mkdir()
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
+    results = restore([noisy_png.parent], tiny_weights, out=tmp_path / "out")
+    failures = [result for result in results if isinstance(result, pipeline.Failure)]
+    assert len(results) == 2 and [failure.source for failure in failures] == [str(locked)]
+    assert "permission denied" in failures[0].error
+
+
+def test_a_name_too_long_is_one_failure(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    long = noisy_png.with_name("x" * 245 + ".png")
+    long.write_bytes(noisy_png.read_bytes())
+    first, second = restore([long, noisy_png], tiny_weights)
+    assert "too long" in first.error and Path(second.output).is_file()
+
+
 def test_compare_shows_before_after_and_difference(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
     restore(noisy_png, tiny_weights, compare=tmp_path / "compare.png", sigma=30)
     sheet = np.asarray(Image.open(tmp_path / "compare.png"))
@@ -175,6 +230,48 @@ def test_a_comparison_that_exists_is_replaced_only_when_asked(
     restore(noisy_png, tiny_weights, compare=compare, overwrite=True)
     with Image.open(compare) as sheet:
         assert sheet.size == (3 * 64 + 16, 48 + 28)
+
+
+def test_a_comparison_that_cannot_be_written_is_refused_before_the_work(
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    for compare, reason in (("c.xyz", "suffix"), ("c", "suffix"), ("no/c.png", "does not exist")):
+        with pytest.raises(UsageError, match=reason):
+            restore(noisy_png, tiny_weights, out=tmp_path / "out.png", compare=tmp_path / compare)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_comparison_that_fails_loses_neither_result_nor_the_old_one(
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = tmp_path / "compare.png"
+    compare.write_bytes(b"old")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(
+        Image.Image,
+        "save",
+        lambda image, *rest, **options: full() if image.width > 3 * 64 else SAVE(image, *rest, **options),
+    )
+    with pytest.raises(MediaError, match="No space left"):
+        restore(noisy_png, tiny_weights, out=tmp_path / "out.png", compare=compare, overwrite=True)
+    assert compare.read_bytes() == b"old" and (tmp_path / "out.png").is_file()
+
+
+def test_a_comparison_is_upright_and_of_the_colours_one_sees(tiny_weights: Path, tmp_path: Path) -> None:
+    lying = Image.fromarray(photo(48, 64))
+    exif = Image.Exif()
+    exif[274] = 6
+    lying.save(tmp_path / "lying.jpg", exif=exif)
+    restore(tmp_path / "lying.jpg", tiny_weights, compare=tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as sheet:
+        assert sheet.size == (3 * 48 + 16, 64 + 28)
+    Image.new("CMYK", (64, 48), (0, 0, 0, 0)).save(tmp_path / "paper.tif")  # no ink: white
+    restore(tmp_path / "paper.tif", tiny_weights, sigma=0, strength=0, compare=tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as sheet:
+        assert sheet.getpixel((32, 50)) == (255, 255, 255)
 
 
 def test_a_comparison_is_of_one_input(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:

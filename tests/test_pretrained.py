@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +97,8 @@ def test_shipped_weights_are_found_by_name(folder: Path, monkeypatch: pytest.Mon
     assert pretrained.names() == ["tiny"]
     assert pretrained.models() == [CARD]
     assert pretrained.find("tiny") == folder
+    with pytest.raises(ModelError, match=r"no weights called '\./tiny'"):
+        pretrained.find("./tiny")  # a folder of one's own, which is not there
     with pytest.raises(ModelError, match="shipped are tiny"):
         pretrained.find("big")
 
@@ -181,3 +184,9 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 def test_a_card_says_one_of_two_things_about_the_level() -> None:
     with pytest.raises(ModelError, match="neither `picture` nor `curve`"):
         replace(CARD, statistic="mean")
+
+
+@pytest.mark.parametrize("wrong", [{"medium": "speech"}, {"hole_px": "32"}, {"hole_px": -1}])
+def test_a_card_says_what_it_is_for(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"neither `image` nor `sound`|no number of pixels"):
+        replace(CARD, **wrong)

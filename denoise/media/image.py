@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from PIL import GifImagePlugin, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from denoise.errors import DenoiseError, MediaError, UsageError
-from denoise.media.atomic import replacing
+from denoise.media.atomic import check_place, replacing
 from denoise.media.image_deep import deep_mode, deep_options, encode_deep, read_deep
 from denoise.media.image_formats import (
     FORMATS,
@@ -30,15 +28,14 @@ from denoise.media.image_formats import (
 from denoise.media.image_frame import COLOURS, Frame, pillow_frame
 from denoise.media.image_metadata import Carried, gather
 from denoise.media.inputs import check_input
+from denoise.media.pillow_settings import MAX_PIXELS, pillow_settings
 
 __all__ = ["Frame", "Picture", "is_image", "open_image"]
 
-MAX_PIXELS = 1_000_000_000
-
 _NAMES = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "I;16": "grey", "P": "palette"}
 _NAMES |= {"RGBA": "RGB with alpha", "RGBa": "RGB with alpha"}
+_SAMPLES_PER_PIXEL = 277
 _HOLDS_DECODER = {"WEBP", "AVIF"}  # their Pillow images keep the decoder and its memory for as long as they live
-_PILLOW = threading.RLock()
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
@@ -72,6 +69,7 @@ class Picture:
         size: Width and height, as stored.
         mode: Pillow's name of what a pixel is: "L", "RGBA", "I;16" and so on.
         depth: Bits a colour sample.
+        left_out: What the file holds that is not written again, in a sentence; empty if there is nothing.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
@@ -80,10 +78,11 @@ class Picture:
         self._max_pixels = max_pixels
         self._frames: list[Frame] = []
         self._carried: list[Carried] = []
-        with _settings(max_pixels), _reading(path, max_pixels):
+        with pillow_settings(max_pixels), _reading(path, max_pixels):
             self._image: Image.Image = Image.open(path, formats=sorted(set(FORMATS.values())))
             try:
                 self.format = "JPEG" if self._image.format == "MPO" else self._image.format or ""
+                self.left_out = _pictures_left_out(self._image)
                 self.n_frames = 1 if self.format == "JPEG" else getattr(self._image, "n_frames", 1)
                 self._deep = self._inspect()
                 self._load_next()
@@ -127,12 +126,7 @@ class Picture:
         path = Path(path)
         alpha = self._carried[0].transparency
         check_target(Source(self.format, self.mode, self.depth, self.size, self.n_frames, alpha), path)
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder; name a file in it.")
-        if not path.parent.is_dir():
-            raise UsageError(f"The folder {path.parent} does not exist; create it first.")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise UsageError(f"The folder {path.parent} may not be written to; choose another one.")
+        check_place(path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture in the format of the suffix, whole or not at all.
@@ -144,7 +138,7 @@ class Picture:
         path = Path(path)
         self.check_output(path)
         self._load(self.n_frames - 1)
-        with replacing(path) as file, _settings(self._max_pixels):
+        with replacing(path) as file, pillow_settings(self._max_pixels):
             if self._deep:
                 encode_deep(file, format_of(path), self._frames, self._carried)
             else:
@@ -180,10 +174,16 @@ class Picture:
             raise UsageError(f"{name} holds {image.mode} samples in a way not handled here; convert it to RGB first.")
         if image.format == "AVIF" and avif_is_deep(self.path):
             raise UsageError(f"{name} is an AVIF of more than 8 bits a channel; convert it to a 16-bit PNG first.")
+        stored = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) if isinstance(image, TiffImageFile) else 1
+        if stored > len(image.getbands()):
+            raise UsageError(
+                f"{name} has {stored} channels, of which only {', '.join(image.getbands())} can be kept; "
+                "save it without the others first."
+            )
 
     def _load(self, index: int) -> None:
         while len(self._frames) <= index:
-            with _settings(self._max_pixels), _reading(self.path, self._max_pixels):
+            with pillow_settings(self._max_pixels), _reading(self.path, self._max_pixels):
                 self._load_next()
 
     def _load_next(self) -> None:
@@ -215,26 +215,20 @@ def _bits(image: Image.Image, path: Path) -> int:
     return {"1": 1, "I;16": 16, "I;16B": 16}.get(image.mode, 8)
 
 
+def _pictures_left_out(image: Image.Image) -> str:
+    more = getattr(image, "n_frames", 1) - 1 if image.format == "MPO" else 0
+    return (
+        f"Of the pictures in this JPEG only the first is kept; {more} more (depth, gain or a view) left out."
+        if more
+        else ""
+    )
+
+
 def _too_large(path: Path, max_pixels: int) -> UsageError:
     return UsageError(
         f"{path.name} has more than the {max_pixels:,} pixels accepted, all frames together; "
         "give a larger max_pixels if you trust the file."
     )
-
-
-@contextlib.contextmanager
-def _settings(max_pixels: int) -> Iterator[None]:
-    """Pillow's process-wide settings as we need them, put back afterwards; one thread at a time, so that they are."""
-    with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about damaged metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        before = Image.MAX_IMAGE_PIXELS, GifImagePlugin.LOADING_STRATEGY
-        Image.MAX_IMAGE_PIXELS = max_pixels
-        GifImagePlugin.LOADING_STRATEGY = GifImagePlugin.LoadingStrategy.RGB_AFTER_DIFFERENT_PALETTE_ONLY
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS, GifImagePlugin.LOADING_STRATEGY = before
 
 
 @contextlib.contextmanager

@@ -107,6 +107,11 @@ def _obstacle(source: Source, target: str) -> str:
     return ""
 
 
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """A stored picture as a viewer shows it, by its EXIF orientation."""
+    return image.transpose(_TO_UPRIGHT[orientation]) if orientation in _TO_UPRIGHT else image
+
+
 def native_options(image: Image.Image, path: Path) -> dict[str, Any]:
     """How the opened file was encoded, as options for writing it the same way again."""
     if isinstance(image, JpegImageFile):
@@ -161,7 +166,7 @@ def _image(frame: Frame) -> Image.Image:
 def _fit(image: Image.Image, target: str, carried: Carried) -> Image.Image:
     """The image itself wherever the format takes it, else one it takes."""
     if carried.orientation != 1 and target in {"BMP", "GIF"}:  # these have no EXIF to say how to hold the picture
-        image = image.transpose(_TO_UPRIGHT[carried.orientation])
+        image = upright(image, carried.orientation)
     if target == "GIF" and image.mode in {"RGB", "RGBA"}:
         return _with_palette(image)
     if "transparency" in image.info and target in {"WEBP", "AVIF", "TIFF"}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image, ImageOps
 
 from denoise.errors import MediaError
 from denoise.media.inputs import check_input
+from denoise.media.pillow_settings import pillow_settings
 
 Mask = NDArray[np.bool_]
 
@@ -38,10 +38,12 @@ def read_mask(path: Path) -> Mask:
     """
     check_input(path, "picture")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damaged metadata and size: the photo's own size is the limit
-            with Image.open(path) as image, contextlib.closing(ImageOps.exif_transpose(image)) as upright:
-                return mask_of(upright)
+        with (
+            pillow_settings(),
+            Image.open(path) as image,
+            contextlib.closing(ImageOps.exif_transpose(image)) as upright,
+        ):
+            return mask_of(upright)
     except Exception as error:  # decoders raise whatever the damaged bytes led to
         raise MediaError(
             f"The mask {path} is no picture, or is damaged ({error}); give a PNG, white on black."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from denoise.errors import MediaError, UsageError
 from denoise.media import atomic
@@ -225,6 +225,7 @@ def test_pillow_keeps_the_settings_of_the_process(tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert Image.MAX_IMAGE_PIXELS == 100
+    assert PngImagePlugin.MAX_TEXT_CHUNK == 2**20
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert warnings.filters == filters
 
@@ -355,3 +356,35 @@ def test_memory_grows_by_little_more_than_the_raster(tmp_path, suffix):
         command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"out{suffix}")]
         peaks.append(1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     assert (peaks[1] - peaks[0]) / 4.5e6 < 8  # bytes a pixel; the raster itself takes 4
+
+
+def test_metadata_of_more_than_a_megabyte(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("long", "x" * 2**21, zip=True)
+    sample("RGB").save(tmp_path / "a.png", pnginfo=text)
+    rewrite(tmp_path / "a.png", tmp_path / "b.png")
+    monkey = {"MAX_TEXT_CHUNK": 2**22}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in monkey.items():
+            patch.setattr(PngImagePlugin, name, value)
+        with Image.open(tmp_path / "b.png") as image:
+            assert image.text["long"] == "x" * 2**21
+
+
+@pytest.mark.parametrize(("photometric", "samples"), [("rgb", 4), ("rgb", 5), ("minisblack", 2), ("separated", 5)])
+def test_channels_that_would_be_lost_are_named(tmp_path, photometric, samples):
+    tifffile = pytest.importorskip("tifffile")
+    planes = RNG.integers(0, 256, (9, 9, samples), dtype=np.uint8)
+    extra = samples - {"rgb": 3, "minisblack": 1, "separated": 4}[photometric]
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric=photometric, extrasamples=["unspecified"] * extra)
+    with pytest.raises(UsageError, match=f"{samples} channels, of which only"):
+        open_image(tmp_path / "a.tif")
+
+
+def test_further_pictures_of_a_jpeg_are_told(tmp_path):
+    sample("RGB").save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[sample("RGB"), sample("RGB")])
+    with open_image(tmp_path / "a.jpg") as picture:
+        assert picture.n_frames == 1 and "2 more" in picture.left_out
+    sample("RGB").save(tmp_path / "b.jpg")
+    with open_image(tmp_path / "b.jpg") as picture:
+        assert picture.left_out == ""
