@@ -121,7 +121,8 @@ class Generated:
 class Babble(Additive):
     """Several voices at once, 0 to 10 dB below the loudest: the other examples of the batch, shifted in time.
 
-    An example that is alone takes its voices from `recordings` or, where that is None, from itself, played backwards.
+    Where there are not more examples than voices, these come from `recordings`; where that is None, an example that is
+    alone takes them from itself, played backwards.
 
     Shape:
         - Input: `[B, C, T]`, -1..1
@@ -152,8 +153,8 @@ class Babble(Additive):
     def _speakers(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """What the voices are taken from, of an active power of 1, `[N, T]`."""
         voices = clean.mean(1, keepdim=True)
-        if len(clean) == 1 and self.recordings is not None:
-            drawn = self.recordings.draw(self.voices[1], clean.shape[-1], self.rate_hz, generator)
+        if len(clean) <= self.voices[1] and self.recordings is not None:
+            drawn = self.recordings.draw(self.voices[1] + 1, clean.shape[-1], self.rate_hz, generator)
             voices = drawn.to(clean)[:, None]
         elif len(clean) == 1:
             voices = voices.flip(-1)

@@ -23,10 +23,13 @@ class Recordings:
 
     Args:
         tracks: rate in Hz -> `[N]` int16, peaks of the recordings at half of full scale; `[N, K]` for K in step.
+        parts: rate in Hz -> lengths of the parts of its track that `split` divides each for itself, so that recordings
+            which are there at several rates are divided alike at all of them; by default a track is one part.
     """
 
-    def __init__(self, tracks: dict[int, Tensor]) -> None:
+    def __init__(self, tracks: dict[int, Tensor], parts: dict[int, list[int]] | None = None) -> None:
         self.tracks = tracks
+        self.parts = parts or {rate_hz: [len(track)] for rate_hz, track in tracks.items()}
 
     @classmethod
     def read(
@@ -35,7 +38,7 @@ class Recordings:
         rates_hz: Sequence[int] = (16_000, 48_000),
         seed: int = 0,
     ) -> tuple[Recordings, dict[Path, str]]:
-        """Decode all sound below a folder, as mono, at every rate that does not exceed its own by more than a tenth.
+        """Decode all sound below a folder, as mono, at every rate that exceeds its own by no more than a tenth.
 
         With several folders, files of the same name below each belong together and stay in step.
 
@@ -48,7 +51,7 @@ class Recordings:
         root = Path(folders[0])
         paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
         np.random.default_rng(seed).shuffle(paths)
-        pieces: dict[int, list[np.ndarray]] = {rate_hz: [] for rate_hz in rates_hz}
+        groups: dict[tuple[int, ...], list[dict[int, np.ndarray]]] = {}  # by the rates that recordings are there at
         refused: dict[Path, str] = {}
         for path in paths:
             try:
@@ -56,15 +59,21 @@ class Recordings:
             except ValueError as error:
                 refused[path] = str(error)
                 continue
-            for rate_hz in rates_hz:
-                if rate_hz <= 1.1 * own_hz and len(piece := _as_piece(sound, own_hz, rate_hz)):
-                    pieces[rate_hz].append(piece)
-        tracks = {rate: torch.from_numpy(np.concatenate(sounds)) for rate, sounds in pieces.items() if sounds}
-        if not tracks:
+            pieces = {rate: _as_piece(sound, own_hz, rate) for rate in rates_hz if rate <= 1.1 * own_hz}
+            pieces = {rate: piece for rate, piece in pieces.items() if len(piece)}
+            if pieces:
+                groups.setdefault(tuple(pieces), []).append(pieces)
+            else:
+                refused[path] = f"{own_hz} Hz, which leaves nothing at {' or '.join(map(str, rates_hz))} Hz"
+        if not groups:
             named = [f"{path.name}: {reason}" for path, reason in list(refused.items())[:3]]
             why = f" ({'; '.join(named)})" if named else ""
             raise UsageError(f"There is no usable sound below {root}{why}; give a folder with WAV, FLAC, OGG or MP3.")
-        return cls(tracks), refused
+        tracks, parts = {}, {}
+        for rate in sorted({rate for rates in groups for rate in rates}):
+            found = [np.concatenate([one[rate] for one in group]) for rates, group in groups.items() if rate in rates]
+            tracks[rate], parts[rate] = torch.from_numpy(np.concatenate(found)), [len(part) for part in found]
+        return cls(tracks, parts), refused
 
     @property
     def rates_hz(self) -> list[int]:
@@ -77,14 +86,17 @@ class Recordings:
 
     def to(self, device: torch.device) -> Recordings:
         """The same recordings in the memory of another device."""
-        return Recordings({rate_hz: track.to(device) for rate_hz, track in self.tracks.items()})
+        return Recordings({rate_hz: track.to(device) for rate_hz, track in self.tracks.items()}, self.parts)
 
     def split(self, share: float) -> tuple[Recordings, Recordings]:
-        """All but the last `share` of every track, and that share; where one of them is nothing, both are the whole."""
+        """All but the last `share` of every part, and that share; where one of them is nothing, both are the whole."""
         head, tail = dict(self.tracks), dict(self.tracks)
         for rate_hz, track in self.tracks.items():
-            if 0 < (cut := int(len(track) * (1 - share))) < len(track):
-                head[rate_hz], tail[rate_hz] = track[:cut], track[cut:]
+            parts = torch.split(track, self.parts[rate_hz])
+            cuts = [int(len(part) * (1 - share)) for part in parts]
+            if 0 < sum(cuts) < len(track):
+                head[rate_hz] = torch.cat([part[:cut] for part, cut in zip(parts, cuts, strict=True)])
+                tail[rate_hz] = torch.cat([part[cut:] for part, cut in zip(parts, cuts, strict=True)])
         return Recordings(head), Recordings(tail)
 
     def draw(self, count: int, length: int, rate_hz: int, generator: torch.Generator) -> Tensor:
@@ -108,7 +120,7 @@ def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:
     for path in paths:
         try:
             sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
+        except (soundfile.LibsndfileError, OSError, MemoryError) as error:  # headers may tell of any length
             raise ValueError(str(error)) from error
         sounds.append(sound.mean(1))
         rates.add((rate_hz, len(sound)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ def load_arrays(path: str | os.PathLike[str]) -> Split:
             arrays = dict(np.load(file, allow_pickle=False))
         train, test = (_as_pictures(key, arrays[key]) for key in ("train_images", "test_images"))
         labels = [_as_labels(key, arrays, len(x)) for key, x in (("train_labels", train), ("test_labels", test))]
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
         raise UsageError(
             f"{path} cannot be used ({error}); give as --data.root an .npz file with train_images and test_images, "
             "[N, H, W] or [N, H, W, C], uint8 or float 0..1."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class RegularizedAutoencoder(Restoration):
         penalties: what its code is asked to be; each has a weight of its own.
         corruption: what is done to the input; nothing by default.
         loss: of the reconstruction, called as `loss(restored, target, weight)`; squared error by default.
-        validation_corruptions, lr, warmup_steps, seed: as of `Restoration`.
+        validation_corruptions, optimizer, lr, warmup_steps, seed: as of `Restoration`.
 
     Shape:
         - batches: `[B, C, H, W]`, pictures or log-mel spectrograms, 0..1
@@ -38,6 +38,7 @@ class RegularizedAutoencoder(Restoration):
         corruption: Corruption | None = None,
         loss: nn.Module | None = None,
         validation_corruptions: dict[str, Corruption] | None = None,
+        optimizer: Literal["adamw", "muon"] = "adamw",
         lr: float = 2e-3,
         warmup_steps: int = 100,
         seed: int = 0,
@@ -47,6 +48,7 @@ class RegularizedAutoencoder(Restoration):
             corruption or Identity(),
             loss=loss or SquaredError(),
             validation_corruptions=validation_corruptions,
+            optimizer=optimizer,
             lr=lr,
             warmup_steps=warmup_steps,
             seed=seed,
@@ -55,6 +57,7 @@ class RegularizedAutoencoder(Restoration):
 
     def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, encode, decode, compare; raises DenoiseError when the loss is no longer a number."""
+        self.check_bands(batch)
         done = isinstance(batch, Drawn)
         generator = self.generator(self.device, self._number(batch_idx), stream=int(done))
         drawn = batch if isinstance(batch, Drawn) else draw(self.corruption, batch, generator)

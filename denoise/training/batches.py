@@ -14,10 +14,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from denoise.corruptions.masks import makes_holes
 from denoise.errors import UsageError
 
+EXCERPTS = 2
+"""The stream of what a batch is made of; those of a module, with the same seed, have lower numbers"""
 
-def batch_seed(seed: int, number: int, rank: int) -> int:
-    """What is random about batch `number` of process `rank` begins with this."""
-    return (seed * 1_000_003 + number) * 1009 + rank
+
+def batch_seed(seed: int, number: int, rank: int, stream: int = 0) -> int:
+    """What is random about batch `number` of process `rank` begins with this; streams are independent."""
+    return (seed * 1_000_003 + number) * 1009 + rank + 500_000_000_000_000 * stream
 
 
 class Endless(IterableDataset[Any]):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
-from denoise.training.batches import Endless, Some, batch_seed, load
+from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed, load
 from denoise.training.sound import Sounds
 
 
@@ -107,7 +107,8 @@ class _Batches(Endless):
 
     def batch(self, number: int) -> Sounds:
         """Batch `number` of this process."""
-        generator = torch.Generator().manual_seed(batch_seed(self.data.seed, number, self.trainer.global_rank))
+        seed = batch_seed(self.data.seed, number, self.trainer.global_rank, EXCERPTS)
+        generator = torch.Generator().manual_seed(seed)
         full_band = float(torch.rand((), generator=generator)) < self.data.full_band_share
         rates = [rate for rate in self.data.shared_hz if (rate > 16_000) == full_band] or self.data.shared_hz
         length = round(self.data.excerpt_s * rates[0])

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from denoise.corruptions.recordings import Recordings
 from denoise.networks.logmel import log_mel
 from denoise.networks.stft import hop_length
-from denoise.training.batches import Endless, Some, batch_seed
+from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed
 
 
 class LogMelPatches(L.LightningDataModule):
@@ -87,7 +87,8 @@ class _Patches(Endless):
     def batch(self, number: int) -> Tensor:
         """Batch `number` of this process."""
         data = self.data
-        generator = torch.Generator().manual_seed(batch_seed(data.seed, number, self.trainer.global_rank))
+        seed = batch_seed(data.seed, number, self.trainer.global_rank, EXCERPTS)
+        generator = torch.Generator().manual_seed(seed)
         length = (data.frames + 1) * hop_length(data.rate_hz)
         drawn = self.sound.draw(data.batch_size, length, data.rate_hz, generator)
         return log_mel(drawn, data.rate_hz, data.bands)[..., 1:-1]  # the outermost frames look beyond the excerpt

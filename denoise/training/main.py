@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import subprocess
 import warnings
@@ -14,7 +15,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
@@ -24,7 +25,7 @@ USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [
 PACKAGE = Path(__file__).resolve().parents[1]
 
 _NOISE = (
-    r"Checkpoint directory .* exists and is not empty",  # nothing in it is ever replaced
+    r"Checkpoint directory .* exists and is not empty",  # what is in it is kept, see _keep_earlier
     r".*does not have many workers",  # crops come from memory: nothing to wait for
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of PyTorch
 )
@@ -80,6 +81,10 @@ def train(arguments: Sequence[str]) -> None:
         checkpoint = cli.config.ckpt_path
         if checkpoint not in (None, "last") and not Path(checkpoint).is_file():
             raise UsageError(f"There is no checkpoint {checkpoint}; give a file or `last` as --ckpt_path.")
+        folders = _checkpoint_folders(cli.trainer)
+        if checkpoint == "last" and not any(path for folder in folders for path in folder.glob("last*.ckpt")):
+            where = " or ".join(map(str, folders)) or "any folder of the recipe"
+            raise UsageError(f"There is no checkpoint in {where} to resume; leave out --ckpt_path to begin.")
         cli.model.origin = {"recipe": _public_name(recipe), "commit": commit()}
         if cli.config.init is not None:
             cli.model.load_pretrained(cli.config.init)
@@ -87,6 +92,8 @@ def train(arguments: Sequence[str]) -> None:
             if weights := sum(parameter.numel() for parameter in part.parameters()):
                 rank_zero_info(f"{name}: {type(part).__name__}, {weights / 1e6:.2f} million weights")
         cli.trainer.strategy.checkpoint_io = WholeCheckpoints()
+        if checkpoint is None:
+            _keep_earlier(folders)
         _add_tensorboard(cli.trainer)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
         _keep_the_end(cli.trainer)
@@ -140,6 +147,22 @@ def _add_tensorboard(trainer: L.Trainer) -> None:
     if isinstance(first, CSVLogger) and find_spec("tensorboard") is not None:
         second = TensorBoardLogger(first.root_dir, name="", version=first.version, default_hp_metric=False)
         trainer.loggers = [*trainer.loggers, second]
+
+
+def _checkpoint_folders(trainer: L.Trainer) -> list[Path]:
+    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return [Path(callback.dirpath) for callback in callbacks if callback.dirpath]
+
+
+@rank_zero_only
+def _keep_earlier(folders: Sequence[Path]) -> None:
+    """Give the checkpoint of a training before this one another name, for both are called `last.ckpt`."""
+    for folder in folders:
+        if (last := folder / "last.ckpt").is_file():
+            names = (folder / f"earlier-{number}.ckpt" for number in itertools.count(1))
+            kept = next(name for name in names if not name.exists())
+            last.rename(kept)
+            rank_zero_info(f"The checkpoint of an earlier training is kept as {kept}")
 
 
 def _keep_the_end(trainer: L.Trainer) -> None:

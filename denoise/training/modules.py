@@ -77,11 +77,14 @@ class Restoration(L.LightningModule):
         self.lr = lr
         self.warmup_steps = warmup_steps
         self.seed = seed
+        self.measured: dict[str, float] = {}
+        """The last validation of the training that is resumed; stands in checkpoints until there is a newer one"""
         self.origin = {"recipe": "", "commit": "unknown"}
         """Which recipe at which commit this training runs; goes into checkpoints"""
 
     def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
+        self.check_bands(batch)
         seen = self.see(batch, batch_idx)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         condition, level_loss = seen.condition, None
@@ -112,14 +115,22 @@ class Restoration(L.LightningModule):
         """A batch as the network is to meet it, by draws of the loader's processes or else by some made here."""
         return apply(self.corruption, batch if isinstance(batch, Drawn) else self.draw(batch, self._number(batch_idx)))
 
+    def check_bands(self, batch: Tensor | Drawn) -> None:
+        """Raise UsageError where the signals are not what the network is for."""
+        bands = (batch.clean if isinstance(batch, Drawn) else batch).shape[1]
+        if bands != (wanted := getattr(self.network, "channels", bands)):
+            raise UsageError(
+                f"The pictures have {bands} bands and the network is for {wanted}; "
+                f"train with --model.network.channels {bands}."
+            )
+
     def draw(self, clean: Tensor, number: int) -> Drawn:
         """Batch `number` of this process, with draws that are alike whenever it comes."""
         return draw(self.corruption, clean, self.generator(clean.device, number))
 
     def generator(self, device: torch.device, number: int, stream: int = 0) -> torch.Generator:
         """What is random about batch `number` of this process; streams are independent."""
-        seed = batch_seed(self.seed, number, self.global_rank)
-        return torch.Generator(device).manual_seed(seed + 500_000_000_000_000 * stream)
+        return torch.Generator(device).manual_seed(batch_seed(self.seed, number, self.global_rank, stream))
 
     def _number(self, batch_idx: int) -> int:
         """Of a batch, counted from the beginning of the training, also when it is resumed."""
@@ -143,6 +154,7 @@ class Restoration(L.LightningModule):
 
         The draws are alike each time and on every device.
         """
+        self.check_bands(clean)
         shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
             drawn = draw(corruption, clean, torch.Generator().manual_seed(1000 * batch_idx + k))
@@ -208,11 +220,19 @@ class Restoration(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what `denoise export-weights` needs beside the weights, as plain data."""
         metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")}
-        checkpoint["denoise"] = {"networks": self._networks(), "metrics": metrics, **self.origin}
+        facts = {"networks": self._networks(), "optimizer": self.optimizer, "metrics": self.measured | metrics}
+        checkpoint["denoise"] = facts | self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on from a training of other networks."""
-        mine, theirs = self._networks(), checkpoint.get("denoise", {}).get("networks", {})
+        """Refuse to go on from a training of other networks or by another optimiser; keep what it measured last."""
+        facts = checkpoint.get("denoise", {})
+        self.measured = facts.get("metrics", {})
+        if (optimizer := facts.get("optimizer", self.optimizer)) != self.optimizer:
+            raise ModelError(
+                f"The checkpoint was trained by {optimizer}, not {self.optimizer}: go on with --model.optimizer "
+                f"{optimizer}, or begin anew from its exported weights with --init."
+            )
+        mine, theirs = self._networks(), facts.get("networks", {})
         for part in {**mine, **theirs}:
             _require_alike(part, mine.get(part, {}), theirs.get(part, {}), "the checkpoint")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from denoise.corruptions.additive import Noise
+from denoise.corruptions.additive import Babble, Noise
 from denoise.corruptions.base import Corrupted
 from denoise.corruptions.sound import at_rate
 from denoise.networks.stft import analyse, hop_length, synthesise
@@ -30,8 +30,8 @@ class Sounds(NamedTuple):
 class SoundRestoration(Restoration):
     """Train a network for spectra to undo what was done to sound; arguments as of `Restoration`.
 
-    `Noise` corruptions without a folder use the recordings of the data module, and in validations those that training
-    never sees.
+    `Noise` corruptions without a folder use the noise of the data module, `Babble` its voices, and in validations those
+    that training never sees.
     """
 
     def on_fit_start(self) -> None:
@@ -44,7 +44,7 @@ class SoundRestoration(Restoration):
     def training_step(self, batch: Sounds, batch_idx: int) -> Tensor:  # type: ignore[override]
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         generator = self.generator(batch.clean.device, self._number(batch_idx))
-        seen = self._seen(batch, "noise", generator)
+        seen = self._seen(batch, "", generator)
         restored = self._restored(seen.observed, batch.rate_hz)
         loss = self._compare(restored, seen, batch.rate_hz)
         self.log("train/loss", loss, prog_bar=True)
@@ -53,7 +53,7 @@ class SoundRestoration(Restoration):
 
     def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
         """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
-        seen = self._seen(batch, "held_noise", torch.Generator().manual_seed(1000 + batch_idx))
+        seen = self._seen(batch, "held_", torch.Generator().manual_seed(1000 + batch_idx))
         restored = self._restored(seen.observed, batch.rate_hz)
         scores = {
             "val/loss": self._compare(restored, seen, batch.rate_hz),
@@ -63,13 +63,16 @@ class SoundRestoration(Restoration):
         self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
 
-    def _seen(self, batch: Sounds, noise: str, generator: torch.Generator) -> Corrupted:
+    def _seen(self, batch: Sounds, held: str, generator: torch.Generator) -> Corrupted:
         if batch.observed is not None:
             return Corrupted(batch.observed, None, batch.clean)
-        recordings = getattr(self.trainer.datamodule, noise, None)  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        noise, voices = (getattr(data, held + what, None) for what in ("noise", "speech"))
         for part in self.corruption.modules():
             if isinstance(part, Noise) and part.folder is None:
-                part.recordings = recordings
+                part.recordings = noise
+            elif isinstance(part, Babble):
+                part.recordings = voices
         corruption = at_rate(self.corruption, batch.rate_hz)
         return apply(corruption, draw(corruption, batch.clean, generator))
 

@@ -174,7 +174,16 @@ def test_babble_of_one_is_backwards_or_recorded() -> None:
     torch.testing.assert_close(falling / falling[0], clean[0, 0, :20].flip(0) / 19)
     babble.recordings = source = Barks()
     babble.draw(clean, seeded())
-    assert source.calls == [(1, 1600, 16_000)]
+    assert source.calls == [(2, 1600, 16_000)]
+
+
+def test_babble_of_few_is_recorded() -> None:
+    babble = at_rate(Babble(voices=(3, 8)), 16_000)
+    babble.recordings = source = Barks()
+    babble.draw(speech(batch=8), seeded())
+    assert [count for count, *_ in source.calls] == [9]
+    babble.draw(speech(batch=9), seeded())
+    assert len(source.calls) == 1, "nine have eight others each"
 
 
 def test_combinations() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,36 @@ def test_the_held_back_share_is_disjoint(share: float) -> None:
         parts = head.tracks[rate_hz], tail.tracks[rate_hz]
         assert torch.equal(torch.cat(parts), track[:length])
         assert len(parts[1]) == pytest.approx(share * length, abs=1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_recording_is_held_back_alike_at_all_its_rates(tmp_path: Path, seed: int) -> None:
+    """Each recording is a tone of its own, so its tone tells where it went; every fourth is there at both rates."""
+    for k in range(12):
+        rate_hz = 16_000 if k % 4 else 48_000
+        soundfile.write(tmp_path / f"{k}.wav", tone(1, rate_hz, 400 * (k + 1)), rate_hz)
+    head, tail = Recordings.read(tmp_path, seed=seed)[0].split(0.25)
+    for part, share in ((head, 0.75), (tail, 0.25)):
+        low, high = (_seconds(part, rate_hz) for rate_hz in (16_000, 48_000))
+        assert sum(low.values()) == pytest.approx(12 * share, abs=0.1)
+        assert sum(high.values()) == pytest.approx(3 * share, abs=0.1)
+        for hz in (400, 2000, 3600):
+            assert low[hz] == pytest.approx(high[hz], abs=0.06)
+
+
+def _seconds(recordings: Recordings, rate_hz: int) -> Counter[int]:
+    """How long each tone is heard, by frames of 25 ms."""
+    frames = recordings.tracks[rate_hz].float().unfold(0, rate_hz // 40, rate_hz // 40)
+    found = Counter((40 * torch.fft.rfft(frames).abs().argmax(1)).tolist())
+    return Counter({hz: count / 40 for hz, count in found.items()})  # type: ignore[misc]
+
+
+def test_what_is_too_low_for_every_rate_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "low.wav", tone(0.2, 8000), 8000)
+    with pytest.raises(UsageError, match=r"low\.wav: 8000 Hz, which leaves nothing at 16000 or 48000 Hz"):
+        Recordings.read(tmp_path)
+    soundfile.write(tmp_path / "a.wav", tone(0.2, 16_000), 16_000)
+    assert [path.name for path in Recordings.read(tmp_path)[1]] == ["low.wav"]
 
 
 @pytest.mark.parametrize(("share", "length"), [(0.0, 100), (1.0, 100), (0.04, 1)])

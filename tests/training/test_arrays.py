@@ -124,6 +124,20 @@ def test_unusable_files(tmp_path: Path) -> None:
         load_arrays(tmp_path / "one.npy")
 
 
+def test_damaged_files_are_refused_wherever_the_damage_is(file: Path) -> None:
+    draw = np.random.default_rng(0)
+    images = np.kron(draw.integers(0, 256, (4, 6, 6), dtype=np.uint8), np.ones((1, 4, 4), np.uint8))
+    np.savez_compressed(file, train_images=images, test_images=images)
+    whole, refused = file.read_bytes(), 0
+    for place in range(40, len(whole), 11):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 85]) + whole[place + 1 :])
+        try:
+            load_arrays(file)
+        except UsageError:
+            refused += 1
+    assert refused > 30
+
+
 def test_gray_crops_have_one_band(folder: Path) -> None:
     data = GrayCrops(folder / "pictures", crop_px=16, batch_size=2)
     colour = torch.rand(2, 3, 16, 16)

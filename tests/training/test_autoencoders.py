@@ -123,3 +123,9 @@ def test_a_training_becomes_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name, value in weights.network.state_dict().items():
         torch.testing.assert_close(value, state[f"network.{name}"], rtol=1e-3, atol=1e-6)
     assert weights.card.metrics["validation"].keys() == {"val/psnr_clean_db"}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_optimizer_is_chosen_as_for_every_training(optimizer: Any) -> None:
+    module = DenoisingAutoencoder(Autoencoder(channels=1, widths=(4,)), Gaussian(25), optimizer=optimizer)
+    assert type(module.configure_optimizers()).__name__.lower() == optimizer

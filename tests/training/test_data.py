@@ -154,6 +154,18 @@ def test_unusable_files_are_named_in_one_warning(folder: Path) -> None:
     assert len(data.pictures) + len(data.validation) == 4
 
 
+@pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, RuntimeError])
+def test_whatever_a_decoder_raises_is_one_file_less(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def opened(*_: Any, **__: Any) -> None:
+        raise error("damaged")
+
+    monkeypatch.setattr(Image, "open", opened)
+    sizes, refused = scan(folder / "pictures", 16)
+    assert not sizes and set(refused.values()) == {"cannot be read"}
+
+
 def test_a_broken_file_held_back_does_not_stop_a_training(folder: Path) -> None:
     root = folder / "pictures"
     for path in sorted(root.iterdir())[1:]:

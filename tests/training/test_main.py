@@ -94,6 +94,32 @@ def test_a_training_becomes_weights_by_two_commands(
     assert weights.card.metrics["validation"].keys() == {"val/psnr_sigma25_db", "val/level_sigma25_error"}
 
 
+def test_a_second_training_keeps_the_checkpoint_of_the_first(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for seed in (1, 2, 3):
+        _train("--data.seed", str(seed))
+    first, second, third = (Path("runs/tiny") / f"{name}.ckpt" for name in ("earlier-1", "earlier-2", "last"))
+    assert len({path.read_bytes() for path in (first, second, third)}) == 3
+    assert f"The checkpoint of an earlier training is kept as {second.resolve()}" in caplog.messages
+    _train("--data.seed", "3", "--trainer.max_steps", "3", "--ckpt_path", "last")
+    assert torch.load(third, weights_only=True)["global_step"] == 3
+    assert not Path("runs/tiny/earlier-3.ckpt").exists()
+
+
+def test_what_was_measured_outlasts_an_interruption(folder: Path) -> None:
+    _train()
+    measured = torch.load("runs/tiny/last.ckpt", weights_only=True)["denoise"]["metrics"]
+    _train("--ckpt_path", "last", "--trainer.max_steps", "3", "--trainer.val_check_interval", "50")
+    resumed = torch.load("runs/tiny/last.ckpt", weights_only=True)
+    assert resumed["global_step"] == 3 and measured
+    assert resumed["denoise"]["metrics"] == measured
+
+
+def test_another_optimizer_cannot_go_on(folder: Path) -> None:
+    _train()
+    with pytest.raises(ModelError, match=r"trained by adamw, not muon: go on with --model\.optimizer adamw"):
+        _train("--ckpt_path", "last", "--model.optimizer", "muon")
+
+
 def test_the_very_last_step_is_saved(folder: Path) -> None:
     _train("--trainer.max_steps", "3")
     assert torch.load("runs/tiny/last.ckpt", weights_only=True)["global_step"] == 3
@@ -137,6 +163,16 @@ def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
         (["tiny.yaml", "--data.root", "empty", "--ckpt_path", "x.ckpt"], 2, "denoise: There is no checkpoint x.ckpt;"),
         (["tiny.yaml", "--data.root", "empty", "--data.crop_px", "20"], 2, "denoise: --data.crop_px 20 is not allowed"),
         (["tiny.yaml", "--data.root", "empty", "--model.corruption.sigma", "-1"], 2, "denoise: sigma=-1"),
+        (
+            ["tiny.yaml", "--data.root", "pictures", "--ckpt_path", "last"],
+            2,
+            "runs/tiny to resume; leave out --ckpt_path",
+        ),
+        (
+            ["tiny.yaml", "--data.root", "pictures", "--model.network.channels", "1"],
+            2,
+            "denoise: The pictures have 3 bands",
+        ),
         (["tiny.yaml"], 2, "denoise: Which pictures? Give the folder that holds them as --data.root."),
         (["tiny.yaml", "--data.root", "empty", "--model.widht", "3"], 2, "Option 'widht' is not accepted"),
     ],
