@@ -117,7 +117,7 @@ def detect(
     data, out = Path(data), Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder for the report.")
-    if out.resolve() == data.resolve():
+    if os.path.realpath(out) == os.path.realpath(data):
         raise UsageError(f"The folder for the report {out} is the input folder; choose another with -o.")
     if bands < 1:
         raise UsageError(f"bands={bands} is not allowed; give those of the spectrograms that the model saw.")

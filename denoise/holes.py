@@ -19,6 +19,8 @@ from denoise.options import Options
 _LOSSY = {"JPEG", "WEBP", "AVIF"}
 _LOSSY_LEVELS = 16
 _ROWS = 256
+_PEAKS = (1, 255, 32_767, 65_535)
+"""White in whole numbers; beside these the most that the type can hold"""
 
 
 def find_holes(picture: Picture, frame: Frame, options: Options) -> Mask:
@@ -55,7 +57,8 @@ def as_mask(mask: Any) -> Mask:
     if isinstance(mask, Image.Image):
         return mask_of(mask)
     if isinstance(mask, torch.Tensor):
-        mask = mask.detach().cpu().numpy()
+        mask = mask.detach().cpu()
+        mask = (mask.float() if mask.is_floating_point() else mask).numpy()
     if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "buif":
         raise UsageError(f"A {type(mask).__name__} is no mask; give a file, a PIL image, an array or a tensor.")
     while mask.ndim > 2 and mask.shape[0] == 1:
@@ -66,8 +69,9 @@ def as_mask(mask: Any) -> Mask:
         return np.asarray(mask)
     if mask.dtype.kind == "f":
         return np.asarray(mask >= 0.5)
-    largest = int(mask.max())
-    if (peak := next((peak for peak in (1, 255, 65_535) if largest <= peak), None)) is None:
+    largest, full = int(mask.max()), int(np.iinfo(mask.dtype).max)
+    peak = next(peak for peak in (*(usual for usual in _PEAKS if usual < full), full) if largest <= peak)
+    if peak > max(_PEAKS) and largest < peak:
         raise UsageError(f"A mask of whole numbers up to {largest} does not fit; give 0..1, 0..255 or 0..65535.")
     return np.asarray(mask >= peak / 2)
 

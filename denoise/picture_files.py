@@ -67,8 +67,7 @@ def restore_picture_file(
     with open_image(source) as picture:
         picture.check_output(target)
         options = with_mask_read(options)
-        notes = [picture.left_out] if picture.left_out else []
-        levels, filled, pixels = [], 0, 0
+        levels, notes, filled, pixels = [], [], 0, 0
         for number, frame in enumerate(picture.frames):
             report = _Rows(progress, source.name, frame.size[1])
             if options.compare is not None and number == 0:
@@ -86,6 +85,7 @@ def restore_picture_file(
             copy_file(source, target)  # not even encoded again
         else:
             picture.save(target)
+            notes += [picture.left_out] if picture.left_out else []
         if comparison is not None:
             comparison.write()
         used = [engine for engine in (inpainter, restorer) if engine is not None]

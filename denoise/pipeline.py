@@ -173,17 +173,17 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
             pairs += _folder_jobs(source, out)
         else:
             pairs.append((source, default_output(source) if out is None else Path(out) / _named(source).name))
-    resolved = [(source.resolve(), target.resolve()) for source, target in pairs]
-    counts = Counter(target for _, target in resolved)
-    if twice := sorted({target.name for target, count in counts.items() if count > 1}):
+    real = [(os.path.realpath(source), os.path.realpath(target)) for source, target in pairs]
+    counts = Counter(target for _, target in real)
+    if twice := sorted({Path(target).name for target, count in counts.items() if count > 1}):
         raise UsageError(f"Several inputs would be written to the same file: {', '.join(twice)}; restore them apart.")
-    inputs = {source for source, _ in resolved}
-    for (_, shown), (source, target) in zip(pairs, resolved, strict=True):
-        if target in inputs and not (overwrite and target == source):
-            raise UsageError(
-                f"The output {shown} is one of the inputs; choose another folder with -o, or leave it out."
-            )
-    return pairs
+    inputs, made = {place for place, _ in real}, set()
+    for (source, target), (place, goal) in zip(pairs, real, strict=True):
+        if goal in inputs and goal != place and not overwrite and _is_made(source, target):
+            made.add(goal)  # by this batch, when it was run before
+        elif goal in inputs and not (overwrite and goal == place):
+            raise UsageError(f"The output {target} is one of the inputs; leave that out, or choose a folder with -o.")
+    return [pair for pair, (place, _) in zip(pairs, real, strict=True) if place not in made]
 
 
 def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:
@@ -225,13 +225,13 @@ def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
 
 def check_extras(source: Path, target: Path, options: Options, overwrite: bool) -> None:
     """Raise UsageError where a comparison or a residual would replace the input, another output, or a file unasked."""
-    taken = {source.resolve(): "input", target.resolve(): "output"}
+    taken = {os.path.realpath(source): "input", os.path.realpath(target): "output"}
     for what, path in options.extras.items():
-        if path.resolve() in taken:
-            raise UsageError(f"The {what} {path} would replace the {taken[path.resolve()]}; give it another name.")
+        if (place := os.path.realpath(path)) in taken:
+            raise UsageError(f"The {what} {path} would replace the {taken[place]}; give it another name.")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists; give the {what} another name, or --overwrite to replace it.")
-        taken[path.resolve()] = what
+        taken[place] = what
 
 
 def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:

@@ -155,6 +155,7 @@ def test_folders_that_cannot_work(tmp_path: Path) -> None:
 def test_a_batch_replaces_none_of_its_inputs(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
     second = noisy_png.with_name("noisy photo ü.restored.png")
     Image.fromarray(photo(seed=3)).save(second)
+    os.utime(second, (0, 0))  # older, so this is not what a batch before has made of the first
     before = second.read_bytes()
     for files, out in (([noisy_png, second], None), ([noisy_png, second], noisy_png.parent), ([noisy_png], ".")):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match="is one of the inputs"):
@@ -163,8 +164,25 @@ def test_a_batch_replaces_none_of_its_inputs(noisy_png: Path, tiny_weights: Path
     with pytest.raises(UsageError, match="is one of the inputs"):
         restore([noisy_png, second], tiny_weights, overwrite=True)
     assert second.read_bytes() == before
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        restore([second, noisy_png], tiny_weights, out=noisy_png.parent)
     (report,) = restore([noisy_png], tiny_weights, out=noisy_png.parent, overwrite=True, sigma=20)
     assert report.output == str(noisy_png)
+
+
+def test_a_batch_named_by_a_pattern_can_be_run_again(noisy_png: Path, tiny_weights: Path) -> None:
+    restore([noisy_png], tiny_weights, sigma=20)
+    files = sorted(noisy_png.parent.glob("*.png"))
+    assert len(files) == 2
+    restore(files, tiny_weights, sigma=20)
+    assert sorted(noisy_png.parent.glob("*.png")) == files
+
+
+def test_a_link_in_a_circle_is_one_failure(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    circle = tmp_path / "circle.png"
+    circle.symlink_to(circle)
+    first, second = restore([circle, noisy_png], tiny_weights, out=tmp_path / "out", sigma=20)
+    assert isinstance(first, pipeline.Failure) and Path(second.output).is_file()
 
 
 def test_the_output_may_be_above_the_input(tiny_weights: Path, tmp_path: Path) -> None:

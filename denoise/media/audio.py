@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import check_place, replacing
-from denoise.media.audio_decode import BLOCK, Block, cut_off, decoder
+from denoise.media.audio_decode import BLOCK, Block, as_name, cut_off, decoder
 from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for
 from denoise.media.audio_tags import Tags, read_tags, write_tags
 from denoise.media.audio_write import Clip, Levels, Writer, verify
@@ -161,7 +161,7 @@ class Recording:
         if self.format in RIFF | {"AIFF", "W64"}:
             import soundfile
 
-            with soundfile.SoundFile(os.fsencode(self.path)) as file:
+            with soundfile.SoundFile(as_name(self.path)) as file:
                 info = file.copy_metadata()
         return read_tags(self.path, self._source, getattr(self._decoder, "tags", {}), info)
 

@@ -59,6 +59,11 @@ def decoder(path: Path) -> Decoder:
     return found
 
 
+def as_name(path: Path) -> str | bytes:
+    """A path as soundfile takes it: names need not be text, except on Windows, where they have to be."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 class FileDecoder:
     """What libsndfile reads."""
 
@@ -111,7 +116,7 @@ class FileDecoder:
                 return False
 
         try:
-            return Sequential(os.fsencode(self._path))
+            return Sequential(as_name(self._path))
         except soundfile.LibsndfileError as error:
             raise MediaError(
                 f"{self._path} is not sound, is damaged, or is of a kind not read here "
@@ -138,7 +143,7 @@ class AvDecoder:
         self.tags: dict[str, str] = {}
         self._codec = self._depth = ""
         self._rate = 0
-        self._told_s = 0.0
+        self._told_s = self._end_s = 0.0
         length = channels = 0
         for block in self.blocks(0):
             length += block.shape[1]
@@ -147,7 +152,7 @@ class AvDecoder:
             raise MediaError(
                 f"{path} holds a sound track without any sound that can be decoded; get a whole copy of it."
             )
-        if length < self._rate * (0.98 * self._told_s - 0.5):  # headers round
+        if self._end_s < 0.98 * self._told_s - 0.5:  # headers round
             raise cut_off(path)
         samples = {"s16": "PCM_16", "s32": "PCM_24", "u8": "PCM_U8", "dbl": "DOUBLE"}.get(self._depth, "FLOAT")
         self.source = Source(path.suffix[1:].upper(), self._codec.upper(), samples, self._rate, channels, length)
@@ -161,7 +166,7 @@ class AvDecoder:
                 if not container.streams.audio:
                     raise UsageError(f"{self._path.name} has no sound track; name a file that has one.")
                 stream = container.streams.audio[0]
-                self._told_s = _told_s(container, stream)
+                self._told_s = _told_end_s(container, stream)
                 self.tags = {**stream.metadata, **container.metadata}
                 # Turns integers into floats, nothing else; interleaved, as PyAV fails over 8 planes.
                 resampler: Any = av.AudioResampler(format="flt")
@@ -169,6 +174,7 @@ class AvDecoder:
                     if not self._rate:
                         self._rate, self._codec = frame.sample_rate, stream.codec_context.name
                         self._depth = frame.format.name.rstrip("p")
+                    self._end_s = (frame.time or 0.0) + frame.samples / frame.sample_rate
                     for part in resampler.resample(frame):
                         yield np.ascontiguousarray(part.to_ndarray().reshape(part.samples, -1).T)
         except av.FFmpegError as error:
@@ -183,13 +189,14 @@ def cut_off(path: Path) -> MediaError:
     return MediaError(f"{path} is cut off: its sound ends before the length it tells; get a whole copy of it.")
 
 
-def _told_s(container: Any, stream: Any) -> float:
-    """How long a container says its sound is, in seconds; 0 where it says nothing, or FFmpeg guesses it."""
-    if not {"matroska", "mov"} & set(container.format.name.split(",")):
-        return 0.0
-    if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0
+def _told_end_s(container: Any, stream: Any) -> float:
+    """When a container says that its sound ends, in seconds; 0 where it does not say, or FFmpeg guesses."""
+    form = container.format.name.split(",")
+    if "mov" in form and stream.duration is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    # Matroska tells the end of the longest track; where FFmpeg gives the duration of a track, it has guessed both.
+    alone = "matroska" in form and stream.duration is None and len(container.streams) == 1
+    return (container.duration or 0) / 1e6 if alone else 0.0
 
 
 def _check_chunks(path: Path, samples: int) -> None:
@@ -214,10 +221,10 @@ def _check_w64(path: Path) -> None:
         while len(header := file.read(24)) == 24:
             length = struct.unpack("<16xQ", header)[0]
             start = file.tell() - 24
+            if length < 24 or length >= 2**63 - 1:  # through a pipe, where the size cannot be known
+                return
             if header[:4] == b"data" and start + length > size:
                 raise cut_off(path)
-            if length < 24:
-                return
             file.seek(start + length + -length % 8)
 
 

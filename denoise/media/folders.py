@@ -13,13 +13,14 @@ def files_below(folder: Path, kind: Callable[[Path], bool], out: Path | None = N
     Folders that may not be read are among them, so that whoever reads the files says so. What was written to an output
     folder inside, `out`, is no input.
     """
-    inside = out is not None and folder.resolve() in out.resolve().parents
+    written = None if out is None else os.path.realpath(out)
+    inside = written is not None and Path(os.path.realpath(folder)) in Path(written).parents
     found: list[Path] = []
     refused: list[OSError] = []
     for root, folders, names in os.walk(folder, onerror=refused.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if inside and out is not None:
-            folders[:] = [name for name in folders if Path(root, name).resolve() != out.resolve()]
+        if inside:
+            folders[:] = [name for name in folders if os.path.realpath(Path(root, name)) != written]
         paths = (Path(root, name) for name in names if not name.startswith("."))
         found += [path for path in paths if kind(path) and path.is_file()]
     there = (error for error in refused if not isinstance(error, FileNotFoundError | NotADirectoryError))

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from denoise.errors import DenoiseError, MediaError, UsageError
@@ -216,12 +217,11 @@ def _bits(image: Image.Image, path: Path) -> int:
 
 
 def _pictures_left_out(image: Image.Image) -> str:
-    more = getattr(image, "n_frames", 1) - 1 if image.format == "MPO" else 0
-    return (
-        f"Of the pictures in this JPEG only the first is kept; {more} more (depth, gain or a view) left out."
-        if more
-        else ""
-    )
+    # Pillow takes a JPEG with a gain map (Ultra HDR) for one with a single picture.
+    mapped = isinstance(image, JpegImageFile) and any(b"hdrgm:Version" in content for _, content in image.applist)
+    if image.format != "MPO" and not ("mp" in image.info and mapped):
+        return ""
+    return "Of the pictures in this JPEG only the first is kept; views, depth or gain maps are left out."
 
 
 def _too_large(path: Path, max_pixels: int) -> UsageError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
 
@@ -48,20 +51,43 @@ class PictureGrid(L.Callback):
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that a kill or a power cut during the write cannot cost.
+    """Checkpoints that neither a kill or a power cut during the write nor another training can cost.
 
     Lightning writes to the folder for temporary files and moves the result, which is a copy where that folder is
     another disk, and asks for no flush. Here the file lies beside its target, is flushed, and is renamed.
+
+    A file that is there already is kept as `earlier-1.ckpt` and so on, unless the training goes on from it.
+
+    Args:
+        trainer: knows what the training goes on from.
     """
+
+    def __init__(self, trainer: L.Trainer) -> None:
+        super().__init__()
+        self.trainer = trainer
+        self.own: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write it whole or not at all."""
         if "://" in str(path):  # not on a disk
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as file:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path not in self.own:
+            self._keep_earlier(path)
+        with replacing(path) as file:
             torch.save(checkpoint, file)
+        self.own.add(path)
+
+    def _keep_earlier(self, path: Path) -> None:
+        resumed = self.trainer.ckpt_path
+        if not path.is_file() or (resumed is not None and os.path.realpath(resumed) == os.path.realpath(path)):
+            return
+        names = (path.with_name(f"earlier-{number}.ckpt") for number in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
+        path.rename(kept)
+        rank_zero_info(f"The checkpoint of an earlier training is kept as {kept}")
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Read it; raises ModelError when it is none."""

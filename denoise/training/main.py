@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import subprocess
 import warnings
@@ -15,7 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
@@ -25,7 +24,7 @@ USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [
 PACKAGE = Path(__file__).resolve().parents[1]
 
 _NOISE = (
-    r"Checkpoint directory .* exists and is not empty",  # what is in it is kept, see _keep_earlier
+    r"Checkpoint directory .* exists and is not empty",  # what is in it is kept, see WholeCheckpoints
     r".*does not have many workers",  # crops come from memory: nothing to wait for
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own use of PyTorch
 )
@@ -91,9 +90,7 @@ def train(arguments: Sequence[str]) -> None:
         for name, part in cli.model.named_children():
             if weights := sum(parameter.numel() for parameter in part.parameters()):
                 rank_zero_info(f"{name}: {type(part).__name__}, {weights / 1e6:.2f} million weights")
-        cli.trainer.strategy.checkpoint_io = WholeCheckpoints()
-        if checkpoint is None:
-            _keep_earlier(folders)
+        cli.trainer.strategy.checkpoint_io = WholeCheckpoints(cli.trainer)
         _add_tensorboard(cli.trainer)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
         _keep_the_end(cli.trainer)
@@ -152,17 +149,6 @@ def _add_tensorboard(trainer: L.Trainer) -> None:
 def _checkpoint_folders(trainer: L.Trainer) -> list[Path]:
     callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     return [Path(callback.dirpath) for callback in callbacks if callback.dirpath]
-
-
-@rank_zero_only
-def _keep_earlier(folders: Sequence[Path]) -> None:
-    """Give the checkpoint of a training before this one another name, for both are called `last.ckpt`."""
-    for folder in folders:
-        if (last := folder / "last.ckpt").is_file():
-            names = (folder / f"earlier-{number}.ckpt" for number in itertools.count(1))
-            kept = next(name for name in names if not name.exists())
-            last.rename(kept)
-            rank_zero_info(f"The checkpoint of an earlier training is kept as {kept}")
 
 
 def _keep_the_end(trainer: L.Trainer) -> None:

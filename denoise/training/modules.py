@@ -220,7 +220,7 @@ class Restoration(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what `denoise export-weights` needs beside the weights, as plain data."""
         metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("val/")}
-        facts = {"networks": self._networks(), "optimizer": self.optimizer, "metrics": self.measured | metrics}
+        facts = {"networks": self._networks(), "optimizer": self.optimizer, "metrics": metrics or self.measured}
         checkpoint["denoise"] = facts | self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

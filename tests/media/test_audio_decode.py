@@ -8,6 +8,7 @@ import soundfile
 
 from denoise.errors import MediaError, UsageError
 from denoise.media.audio import open_audio
+from denoise.media.audio_decode import BLOCK
 
 RNG = np.random.default_rng(0)
 KINDS = [("wav", "PCM_16"), ("flac", "PCM_16"), ("aiff", "PCM_16"), ("mp3", None), ("ogg", "VORBIS"), ("ogg", "OPUS")]
@@ -136,15 +137,25 @@ def _first_frame(data: bytes) -> int:
 
 
 def test_a_flac_from_a_pipe_tells_no_length_and_is_counted(tmp_path):
-    data = bytearray(noise(tmp_path / "a.flac").read_bytes())
+    length = 3 * BLOCK
+    data = bytearray(noise(tmp_path / "a.flac", length=length).read_bytes())
     facts = int.from_bytes(data[18:26], "big")
     data[18:26] = (facts >> 36 << 36).to_bytes(8, "big")  # the last 36 bits are the samples
     (tmp_path / "pipe.flac").write_bytes(data)
     with open_audio(tmp_path / "a.flac") as whole, open_audio(tmp_path / "pipe.flac") as piped:
-        assert piped.length == whole.length == 48_000
-        expected = whole.read(0, 48_000)
-        for start in (0, 40_000, 100):
-            assert np.array_equal(piped.read(start, 48_000), expected[:, start:])
+        assert piped.length == whole.length == length
+        expected = whole.read(0, length)
+        for start in (0, length - 100, 100):
+            assert np.array_equal(piped.read(start, length), expected[:, start:])
+
+
+def test_a_w64_from_a_pipe_is_read_to_its_end(tmp_path):
+    data = bytearray(noise(tmp_path / "a.w64").read_bytes())
+    place = data.index(b"data") + 16
+    data[place : place + 8] = (2**63 - 1).to_bytes(8, "little")  # what FFmpeg writes
+    (tmp_path / "b.w64").write_bytes(data)
+    with open_audio(tmp_path / "a.w64") as whole, open_audio(tmp_path / "b.w64") as piped:
+        assert np.array_equal(piped.read(0, 48_000), whole.read(0, 48_000))
 
 
 def test_a_w64_that_is_cut_off_is_refused(tmp_path):
@@ -163,6 +174,23 @@ def test_a_container_that_is_cut_off_is_refused(tmp_path, name, codec):
     (tmp_path / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(MediaError, match="cut off"):
         open_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.webm", "libopus"), ("a.mkv", "libopus")])
+def test_a_pause_between_packets_is_no_cut(tmp_path, name, codec):
+    """As of a recording in a browser that was halted for two seconds, or that began late."""
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        cut = av.AudioResampler(stream.codec_context.format, "mono", frame_size=stream.codec_context.frame_size or 960)
+        for start in (3 * 48_000, 8 * 48_000):
+            frame = av.AudioFrame.from_ndarray(RNG.uniform(-0.3, 0.3, (1, 48_000)).astype(np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts = 48_000, start
+            for part in cut.resample(frame):
+                container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    with open_audio(tmp_path / name) as recording:
+        assert recording.length > 60_000
 
 
 def test_a_wav_that_was_never_closed(tmp_path):

@@ -384,7 +384,12 @@ def test_channels_that_would_be_lost_are_named(tmp_path, photometric, samples):
 def test_further_pictures_of_a_jpeg_are_told(tmp_path):
     sample("RGB").save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[sample("RGB"), sample("RGB")])
     with open_image(tmp_path / "a.jpg") as picture:
-        assert picture.n_frames == 1 and "2 more" in picture.left_out
+        assert picture.n_frames == 1 and "only the first is kept" in picture.left_out
+    data = (tmp_path / "a.jpg").read_bytes()
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x hdrgm:Version="1.0"/>'
+    (tmp_path / "c.jpg").write_bytes(data[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + data[2:])
+    with open_image(tmp_path / "c.jpg") as picture:
+        assert "only the first is kept" in picture.left_out, "one with a gain map"
     sample("RGB").save(tmp_path / "b.jpg")
     with open_image(tmp_path / "b.jpg") as picture:
         assert picture.left_out == ""

@@ -34,6 +34,10 @@ def test_a_sheet_shows_some_rows_of_three(tmp_path: Path) -> None:
     assert len(list((tmp_path / "pictures").iterdir())) == 1
 
 
+def _checkpoints(resumed: Path | None = None) -> WholeCheckpoints:
+    return WholeCheckpoints(SimpleNamespace(ckpt_path=resumed))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("settings", [{"sanity_checking": True}, {"is_global_zero": False}, {"log_dir": None}])
 def test_no_sheet_where_none_is_due(tmp_path: Path, settings: dict[str, object]) -> None:
     grid, trainer = PictureGrid(), _trainer(tmp_path, **settings)
@@ -44,7 +48,8 @@ def test_no_sheet_where_none_is_due(tmp_path: Path, settings: dict[str, object])
 
 def test_an_interrupted_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "runs" / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"step": torch.tensor(1)}, path)
+    checkpoints = _checkpoints()
+    checkpoints.save_checkpoint({"step": torch.tensor(1)}, path)
 
     def break_off(checkpoint: object, file: object) -> None:
         file.write(b"half of")
@@ -52,16 +57,28 @@ def test_an_interrupted_write_leaves_the_last_checkpoint(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(torch, "save", break_off)
     with pytest.raises(KeyboardInterrupt):
-        WholeCheckpoints().save_checkpoint({"step": torch.tensor(2)}, path)
-    assert WholeCheckpoints().load_checkpoint(path)["step"] == 1
+        checkpoints.save_checkpoint({"step": torch.tensor(2)}, path)
+    assert checkpoints.load_checkpoint(path)["step"] == 1
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_another_training_left_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    for number in (1, 2, 3):
+        checkpoints = _checkpoints()
+        for _ in range(2):  # its own is replaced
+            checkpoints.save_checkpoint({"step": torch.tensor(number)}, path)
+    _checkpoints(tmp_path / "runs" / ".." / "last.ckpt").save_checkpoint({"step": torch.tensor(4)}, path)
+    _checkpoints(tmp_path / "earlier-1.ckpt").save_checkpoint({"step": torch.tensor(5)}, path)
+    steps = {file.stem: int(torch.load(file)["step"]) for file in tmp_path.iterdir()}
+    assert steps == {"earlier-1": 1, "earlier-2": 2, "earlier-3": 4, "last": 5}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path: Path, share: float) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"weights": torch.rand(100)}, path)
+    _checkpoints().save_checkpoint({"weights": torch.rand(100)}, path)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(ModelError, match="not a whole checkpoint"):
-        WholeCheckpoints().load_checkpoint(path)
+        _checkpoints().load_checkpoint(path)
