@@ -17,8 +17,9 @@ from _common import large_photo, parser, report, write_json
 from torch import Tensor
 
 from denoise.corruptions.spec import parse
+from denoise.errors import UsageError
 from denoise.loading import load
-from denoise.restorer import Restorer
+from denoise.restorer import Restorer, window_px
 from denoise.windows import Windows
 
 SIGMA = 25.0
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     restorers = [load(chosen.model, dtype=dtype) for dtype in (chosen.dtype, "float32")]
     for restorer in {restorer.dtype: restorer for restorer in restorers}.values():
         default = restorer.windows
-        untiled = _restored(restorer, observed, replace(default, size=2 * max(observed.shape)))
+        one = replace(default, size=2 * max(observed.shape))
+        if window_px(one, observed.shape) < max(observed.shape):
+            raise UsageError("Windows of so wide a photo are smaller than it is; give fewer --megapixels.")
+        untiled = _restored(restorer, observed, one)
         few = min(default.size, max(observed.shape) // 2)
         trials = [(replace(default, size=few), 0.5), (replace(default, size=chosen.many), 0.5)]
         if restorer.dtype == torch.float32:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from denoise.inpainter import Inpainter
     from denoise.loading import load
     from denoise.picture_files import Report
-    from denoise.pipeline import Failure, restore
+    from denoise.pipeline import Failure, Skipped, restore
     from denoise.pretrained import models
     from denoise.restorer import Restorer
     from denoise.retrieval import Hit, IndexReport, index, search
@@ -42,6 +42,7 @@ __all__ = [
     "ModelError",
     "Report",
     "Restorer",
+    "Skipped",
     "SoundReport",
     "SoundRestorer",
     "Streamer",
@@ -65,6 +66,7 @@ _HOMES = {
     "Inpainter": "denoise.inpainter",
     "Report": "denoise.picture_files",
     "Restorer": "denoise.restorer",
+    "Skipped": "denoise.pipeline",
     "SoundReport": "denoise.sound_files",
     "SoundRestorer": "denoise.sound",
     "Streamer": "denoise.streamer",

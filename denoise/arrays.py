@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from denoise.errors import UsageError
+from denoise.media.image_frame import pillow_frame
 
-_MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
+_MODES = ("L", "LA", "RGB", "RGBA")
 _ALLOWED = (
     "give a torch tensor [C, H, W] or [B, C, H, W] of floats 0..1, a NumPy array [H, W] or [H, W, C] "
     "(uint8, uint16 or floats 0..1) or a PIL image of mode L, LA, RGB or RGBA"
@@ -41,32 +42,27 @@ def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
     if isinstance(picture, Image.Image):
         if picture.mode not in _MODES:
             raise UsageError(f"A PIL image of mode {picture.mode} cannot be restored; {_ALLOWED}.")
-        colour = np.array(picture)
-        if picture.mode.endswith("A"):
-            colour = colour[..., : _MODES[picture.mode]]
-        return _checked(_from_numpy(colour)), Kind("pil", picture)
+        if 0 in picture.size:
+            raise UsageError(f"A picture of {picture.width}x{picture.height} is empty; it needs at least one pixel.")
+        return torch.from_numpy(pillow_frame(picture, 8).read(0, picture.height))[None], Kind("pil", picture)
     raise UsageError(f"A {type(picture).__name__} is no picture; {_ALLOWED}.")
 
 
 def from_tensor(batch: Tensor, kind: Kind) -> Any:
-    """The restored batch as the kind the original was: same type, shape, dtype, device, mode and alpha."""
+    """The restored batch as the kind the original was: same type, shape, dtype, device, mode and transparency."""
     original = kind.original
     if kind.family == "torch":
         return batch.reshape(original.shape).to(original)
-    rows = batch[0].permute(1, 2, 0).numpy()
     if kind.family == "numpy":
-        return _to_numpy(rows, original.dtype).reshape(original.shape)
-    pixels = _to_numpy(rows, np.dtype(np.uint8))
-    restored = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if original.mode.endswith("A"):
-        restored.putalpha(original.getchannel("A"))
-    restored.info = dict(original.info)
+        return _to_numpy(batch[0].permute(1, 2, 0).numpy(), original.dtype).reshape(original.shape)
+    restored = original.copy()
+    pillow_frame(restored, 8).write(0, restored.height, batch[0].numpy())
     return restored
 
 
 def _from_numpy(picture: np.ndarray) -> Tensor:
     pixels = picture if picture.ndim == 3 else picture[..., None]
-    if pixels.dtype in (np.uint8, np.uint16):
+    if pixels.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         scaled = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     elif np.issubdtype(pixels.dtype, np.floating):
         scaled = pixels.astype(np.float32)

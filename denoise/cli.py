@@ -124,12 +124,13 @@ def restore(
             print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
             return
         jobs = pipeline.jobs(inputs, out, overwrite)
-        done = failed = 0
+        skipped = failed = 0
         for result in pipeline.restore_many(restorers, jobs, options, overwrite, progress):
             print_result(result, as_json)
-            done, failed = done + 1, failed + isinstance(result, pipeline.Failure)
-    if done < len(jobs) and not as_json:
-        typer.echo(f"{len(jobs) - done} of {len(jobs)} files were restored before; --overwrite restores them again.")
+            skipped += isinstance(result, pipeline.Skipped)
+            failed += isinstance(result, pipeline.Failure)
+    if skipped and not as_json:
+        typer.echo(f"{skipped} of {len(jobs)} files were restored before; --overwrite restores them again.")
     if failed:
         raise DenoiseError(f"{failed} of {len(jobs)} files could not be restored; they are named above.")
 

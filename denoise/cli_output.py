@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -13,18 +14,20 @@ import typer
 if TYPE_CHECKING:
     from denoise.detection import Detection
     from denoise.picture_files import Report
-    from denoise.pipeline import Failure
+    from denoise.pipeline import Failure, Skipped
     from denoise.retrieval import IndexReport
     from denoise.sound_files import SoundReport
 
 
-def print_result(result: Report | SoundReport | Failure, as_json: bool) -> None:
+def print_result(result: Report | SoundReport | Skipped | Failure, as_json: bool) -> None:
     """What was found in a file and done to it, or why nothing was."""
     from denoise.picture_files import Report
-    from denoise.pipeline import Failure
+    from denoise.pipeline import Failure, Skipped
 
     if as_json:
         typer.echo(as_line(result))
+    elif isinstance(result, Skipped):
+        pass  # they are counted in the end
     elif isinstance(result, Failure):
         typer.echo(f"{result.source}: {result.error}", err=True)
     elif isinstance(result, Report):
@@ -75,9 +78,16 @@ def print_index(report: IndexReport) -> None:
 
 
 def as_line(record: Any) -> str:
-    """A dataclass as strict JSON, which knows no infinity."""
-    values = asdict(record)
-    return json.dumps({key: None if value in (float("inf"), float("-inf")) else value for key, value in values.items()})
+    """A dataclass as strict JSON, which knows neither infinity nor NaN."""
+    return json.dumps(_finite(asdict(record)), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def progress_bar() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ def choose_device(device: str = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UsageError(f"Device {device!r} cannot be used here; try --device auto or --device cpu.") from error
     return chosen
 
@@ -51,8 +50,7 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
 
 def run(network: Any, dtype: torch.dtype, *inputs: Tensor) -> Any:
     """Call a network for pictures in a number format. Shape: `[B, C, H, W]` each."""
-    context = nullcontext() if dtype == torch.float32 else torch.autocast(inputs[0].device.type, dtype)
-    with context:
+    with torch.autocast(inputs[0].device.type, dtype, enabled=dtype != torch.float32):  # whatever the caller has set
         return network(*(x.contiguous(memory_format=torch.channels_last) for x in inputs))
 
 

@@ -16,7 +16,7 @@ _VIEWS = ((0, False), (2, False), (1, False), (3, False), (0, True), (2, True), 
 
 def check_ensemble(ensemble: int) -> int:
     """The number of views itself; raises UsageError unless it is 1, 2, 4 or 8."""
-    if ensemble not in (1, 2, 4, 8):
+    if not isinstance(ensemble, int) or ensemble not in (1, 2, 4, 8):
         raise UsageError(f"An ensemble of {ensemble} is not possible; give 1, 2, 4 or 8.")
     return ensemble
 

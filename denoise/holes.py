@@ -76,6 +76,15 @@ def as_mask(mask: Any) -> Mask:
     return np.asarray(mask >= peak / 2)
 
 
+def widened(mask: Any, by_px: int) -> Any:
+    """A mask for a picture in memory, or a tensor of one for each of a batch, `[B, 1, H, W]`, with wider holes."""
+    if isinstance(mask, str) and mask == "alpha":
+        raise UsageError("Transparency marks holes in files; for a picture in memory give a mask.")
+    if isinstance(mask, torch.Tensor) and mask.ndim == 4 and len(mask) > 1:
+        return torch.stack([torch.from_numpy(dilate(as_mask(one), by_px))[None] for one in mask])
+    return dilate(as_mask(mask), by_px)
+
+
 def dilate(mask: Mask, by_px: int) -> Mask:
     """Holes grown by so many pixels to all sides, corners included. Shape: `[H, W]` in and out."""
     if by_px == 0 or not mask.any():

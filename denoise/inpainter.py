@@ -80,10 +80,11 @@ class Inpainter:
         if strength == 0 or not any(one.any() for one in masks):
             return picture
         restored = torch.empty_like(batch)
-        for filled, observed, holes in zip(restored, batch, masks, strict=True):
-            for start, stop, rows in self.fill_rows(rows_of(observed), observed.shape, holes, strength):
-                filled[:, start:stop] = rows
-        return from_tensor(restored, kind)
+        with torch.autocast(self.device.type, enabled=False):  # the caller's, not the one that `run` chooses
+            for filled, observed, holes in zip(restored, batch, masks, strict=True):
+                for start, stop, rows in self.fill_rows(rows_of(observed), observed.shape, holes, strength):
+                    filled[:, start:stop] = rows
+        return _in_holes(from_tensor(restored, kind), picture, np.stack(masks))
 
     def fill_rows(
         self, read: Read, shape: Sequence[int], mask: Mask, strength: float = 1.0
@@ -115,6 +116,16 @@ class Inpainter:
             return observed
 
         yield from sweep_rows(restore, read_both, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
+
+
+def _in_holes(filled: Any, picture: Any, masks: Mask) -> Any:
+    """The original outside of the holes, whose type may hold more digits than the filled one. Masks: `[B, H, W]`."""
+    if isinstance(picture, Tensor):
+        holes = torch.from_numpy(masks if picture.ndim == 4 else masks[0]).to(picture.device)
+        return torch.where(holes.unsqueeze(-3), filled, picture.detach())
+    if isinstance(picture, np.ndarray):
+        return np.where(masks[0] if picture.ndim == 2 else masks[0, ..., None], filled, picture)
+    return filled
 
 
 def _coarse(read: Read, shape: Sequence[int], marked: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from denoise.errors import UsageError
 
@@ -78,19 +79,26 @@ class Options:
             raise UsageError(f"Dilate {self.dilate_px} is not allowed; give pixels from 0, beside a mask.")
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a real number, of Python or NumPy."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_sigma(sigma: Sigma) -> None:
     """Raise UsageError for a noise level out of range."""
-    if sigma != "auto" and not (isinstance(sigma, int | float) and 0 <= sigma <= 255):
+    if isinstance(sigma, str) and sigma == "auto":
+        return
+    if not (_is_number(sigma) and 0 <= sigma <= 255):
         raise UsageError(f"Sigma {sigma!r} is out of range; give 'auto' or a number from 0 to 255.")
 
 
 def check_strength(strength: float) -> None:
     """Raise UsageError for a strength out of range."""
-    if not 0 <= strength <= 1:
+    if not (_is_number(strength) and 0 <= strength <= 1):
         raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
 
 
 def check_attenuation(attenuation_db: float) -> None:
     """Raise UsageError for an attenuation out of range."""
-    if not attenuation_db >= 0:
+    if not (_is_number(attenuation_db) and attenuation_db >= 0):
         raise UsageError(f"Attenuation {attenuation_db!r} is out of range; give a number of dB from 0, or inf.")

@@ -14,7 +14,7 @@ import torch
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.errors import DenoiseError, UsageError
-from denoise.holes import as_mask, dilate
+from denoise.holes import widened
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
 from denoise.media.audio_formats import READ_ONLY
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
 
 PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file of a batch that was restored before: its output is no older than it is."""
+
+    source: str
+    output: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def restore(
         progress: told how far the work is.
 
     Returns:
-        A `Report` or `SoundReport` for a path; a list of them and of `Failure` for a list of paths; else what came.
+        A `Report` or `SoundReport` for a path; a list of them, of `Skipped` and of `Failure` for a list of paths, in
+        order; else what came.
 
     Raises:
         UsageError, MediaError, ModelError: see `denoise.errors`. In a list, a file that fails becomes a `Failure`.
@@ -98,14 +107,20 @@ def restore(
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         if options.extras:
             raise UsageError("A comparison and a residual are of one input; give one at a time.")
+        if not all(isinstance(path, str | os.PathLike) for path in source):
+            raise UsageError("A list holds paths; give pictures and sounds in memory one at a time.")
         pairs = jobs([Path(path) for path in source], out, overwrite)
         return list(restore_many(restorers, pairs, options, overwrite, progress))
+    if out is not None or options.extras:
+        raise UsageError("What is in memory comes back; out, compare and residual are for files.")
     if rate_hz is not None:
+        if options.fills or (options.start_s, options.end_s, options.clip) != (0.0, None, "none"):
+            raise UsageError("A waveform is restored whole; masks are for pictures; start_s, end_s and clip for files.")
         return restorers.find("sound")(source, rate_hz, strength, attenuation_db)
     if mask_color is not None:
         raise UsageError("A colour marks holes in files; for a picture in memory give a mask.")
     if mask is not None:
-        source = restorers.find("holes")(source, dilate(as_mask(mask), dilate_px), strength)
+        source = restorers.find("holes")(source, widened(mask, dilate_px), strength)
         if "image" not in restorers.named:
             return source
     return restorers.find("image")(source, sigma, strength)
@@ -138,7 +153,7 @@ def restore_many(
     options: Options = Options(),
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Iterable[Report | SoundReport | Failure]:
+) -> Iterable[Report | SoundReport | Skipped | Failure]:
     """Restore files one after another; a file that fails is reported and the others go on.
 
     Outputs that exist and are no older than their source are left alone unless `overwrite` says otherwise, so that an
@@ -147,6 +162,7 @@ def restore_many(
     for source, target in jobs:
         try:
             if not overwrite and _is_made(source, target):
+                yield Skipped(str(source), str(target))
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             yield restore_file(restorers, source, target, options, progress)
@@ -209,7 +225,10 @@ def _named(source: Path) -> Path:
 
 
 def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
-    """The file to write for one input; raises UsageError rather than replace a file unasked."""
+    """The file to write for one input; raises UsageError rather than replace a file that was named, unasked.
+
+    `NAME.restored.EXT`, the name that nobody chose, is replaced.
+    """
     if not source.exists():
         raise UsageError(f"There is no file {source}; check the name.")
     target = default_output(source) if out is None else Path(out)
@@ -237,6 +256,8 @@ def check_extras(source: Path, target: Path, options: Options, overwrite: bool) 
 def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:
     """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`."""
     corruption = parse(spec)
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"Seed {seed} is out of range; give a number from 0 to 2^63 - 1.")
     generator = torch.Generator().manual_seed(seed)
     if is_audio(source):
         from denoise.sound_files import corrupt_sound_file

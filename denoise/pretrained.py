@@ -20,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from denoise.errors import ModelError
+from denoise.errors import ModelError, UsageError
 from denoise.networks import build, describe
 
 WEIGHTS, CONFIG, METRICS, README = "model.safetensors", "config.yaml", "metrics.json", "README.md"
@@ -87,6 +87,8 @@ def models() -> list[Card]:
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
     """The weights folder that a shipped name, a folder or a weights file means."""
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UsageError(f"{name_or_path!r} names no weights; give one of {', '.join(names())}, or a folder.")
     path = Path(name_or_path)
     shipped = [root() / path] if os.fspath(name_or_path) == path.name else []  # `./photo` is one's own
     for folder in (*shipped, path.parent if path.name == WEIGHTS else path):
@@ -158,7 +160,7 @@ def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
 
 def fill(config: dict[str, Any], tensors: dict[str, Tensor], source: str | os.PathLike[str]) -> nn.Module:
     """Build a network and give it its weights, ready for inference; raises ModelError when they are not its own."""
-    module = build(config)
+    module = build(config).float()  # whatever the default type is
     needed = {key: list(value.shape) for key, value in module.state_dict().items()}
     given = {key: list(value.shape) for key, value in tensors.items()}
     unlike = [key for key in {**needed, **given} if needed.get(key) != given.get(key)]

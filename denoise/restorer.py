@@ -94,11 +94,12 @@ class Restorer:
         if strength == 0:
             return picture
         restored = torch.empty_like(batch)
-        for clean, observed in zip(restored, batch, strict=True):
-            read = rows_of(observed)
-            noise = self.noise(read, observed.shape, sigma)
-            for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
-                clean[:, start:stop] = rows
+        with torch.autocast(self.device.type, enabled=False):  # the caller's, not the one that `run` chooses
+            for clean, observed in zip(restored, batch, strict=True):
+                read = rows_of(observed)
+                noise = self.noise(read, observed.shape, sigma)
+                for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
+                    clean[:, start:stop] = rows
         return from_tensor(restored, kind)
 
     def restore_rows(
@@ -157,7 +158,7 @@ class Restorer:
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""
         if noise.map is None:
-            return torch.full((1, 1, *window.shape[2:]), noise.sigma / 255, device=self.device)
+            return window.new_full((1, 1, *window.shape[2:]), noise.sigma / 255, device=self.device)
         cells = noise.map
         for axis, part in zip((2, 3), position, strict=True):
             # One more cell on either side, so that a pixel's value does not depend on where the window ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class SoundRestorer:
 
 def check_rate(rate_hz: int) -> None:
     """Raise UsageError for a rate at which speech is no speech, or that no sound has."""
-    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+    if not isinstance(rate_hz, Real) or not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
         raise UsageError(f"A rate of {rate_hz} Hz is out of range; sound needs {LOWEST_HZ} to {HIGHEST_HZ} Hz.")
 
 

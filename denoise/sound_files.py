@@ -189,7 +189,7 @@ def _share(start: int, stop: int, first: int, last: int, recording: Recording) -
 def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:
     """Damage a recording on purpose; all of it is held in memory, and nothing is clipped that the format can hold."""
     if sees(corruption):
-        raise UsageError(f"{source} is sound and {corruption} is for pictures; choose a corruption for sound.")
+        raise UsageError(f"{source} is sound and part of that is for pictures; choose corruptions for sound.")
     with open_audio(source) as recording:
         recording.check_output(target)
         if recording.length == 0:

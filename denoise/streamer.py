@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,8 @@ from torch import Tensor
 from denoise.errors import UsageError
 from denoise.networks.stft import hop_length
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
-from denoise.sound import as_tensor, check_rate
+from denoise.sound import SoundRestorer, as_tensor, check_rate
 from denoise.windows import pad
-
-if TYPE_CHECKING:
-    from denoise.sound import SoundRestorer
 
 
 class Streamer:
@@ -48,6 +45,10 @@ class Streamer:
         strength: float = 1.0,
         attenuation_db: float = ATTENUATION_DB,
     ) -> None:
+        if not isinstance(restorer, SoundRestorer):
+            raise UsageError(
+                f"A {type(restorer).__name__} restores no sound; give what denoise.load('speech') returns."
+            )
         check_rate(rate_hz)
         check_strength(strength)
         check_attenuation(attenuation_db)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
+import denoise
 from denoise.errors import UsageError
 from denoise.inpainter import Inpainter
 from denoise.networks.inpainting import InpaintingUNet
@@ -161,3 +164,25 @@ def test_what_does_not_fit(inpainter: Inpainter) -> None:
 
 def test_its_name(inpainter: Inpainter) -> None:
     assert repr(inpainter) == "Inpainter(tiny holes, cpu, float32)"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_outside_of_the_holes_every_bit_stays(tiny_inpainting_weights: Path, dtype: torch.dtype) -> None:
+    inpainter = denoise.load(tiny_inpainting_weights, "cpu", "float32")
+    picture = torch.rand(2, 3, 24, 20, dtype=torch.float64).to(dtype)
+    mask = torch.zeros(24, 20, dtype=torch.bool)
+    mask[5:9, 6:10] = True
+    filled = inpainter(picture, mask)
+    assert filled.dtype == dtype and torch.equal(filled[:, :, ~mask], picture[:, :, ~mask])
+    assert not torch.equal(filled[:, :, mask], picture[:, :, mask])
+    for array in (picture[0].double().permute(1, 2, 0).numpy(), picture[0, 0].double().numpy()):
+        one = inpainter(array, mask.numpy())
+        assert one.dtype == np.float64 and np.array_equal(one[~mask.numpy()], array[~mask.numpy()])
+
+
+def test_a_batch_has_a_mask_each_in_restore_too(tiny_inpainting_weights: Path) -> None:
+    picture, masks = torch.rand(2, 3, 24, 20), torch.zeros(2, 1, 24, 20)
+    masks[0, :, 4:6, 4:6] = masks[1, :, 10:12, 3:9] = 1
+    filled = denoise.restore(picture, mask=masks, dilate_px=1, model=tiny_inpainting_weights, device="cpu")
+    changed = (filled != picture).any(1)
+    assert changed[0].sum() == 4 * 4 and changed[1].sum() == 4 * 8

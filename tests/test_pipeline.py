@@ -131,7 +131,9 @@ def test_folders_keep_their_tree_and_resume(tiny_weights: Path, tmp_path: Path) 
 
     def run(**options: Any) -> list[str]:
         jobs = pipeline.jobs([shoot], clean)
-        return [Path(done.source).name for done in pipeline.restore_many(restorers, jobs, Options(sigma=10), **options)]
+        results = list(pipeline.restore_many(restorers, jobs, Options(sigma=10), **options))
+        assert [Path(result.source).name for result in results] == ["a.png", "b.jpg"]
+        return [Path(result.source).name for result in results if not isinstance(result, denoise.Skipped)]
 
     assert run() == ["a.png", "b.jpg"]
     assert (clean / "day 1" / "b.jpg").is_file()
@@ -313,3 +315,32 @@ def test_progress_ends_at_the_last_row(noisy_png: Path, tiny_weights: Path) -> N
     seen: list[tuple[int, int, str]] = []
     restore(noisy_png, tiny_weights, progress=lambda *step: seen.append(step))
     assert seen[-1] == (48, 48, noisy_png.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"out": "x.png"}, "are for files"),
+        ({"compare": "x.png"}, "are for files"),
+        ({"residual": "x.wav"}, "are for files"),
+        ({"rate_hz": 16_000, "start_s": 1.0}, "restored whole"),
+        ({"rate_hz": 16_000, "end_s": 1.0}, "restored whole"),
+        ({"rate_hz": 16_000, "clip": "rescale"}, "restored whole"),
+        ({"rate_hz": 16_000, "mask": np.zeros((4, 4), bool)}, "restored whole"),
+        ({"mask": "alpha"}, "give a mask"),
+    ],
+)
+def test_what_is_for_files_is_not_ignored_in_memory(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        denoise.restore(photo(), **options)
+
+
+def test_a_list_holds_paths(tiny_weights: Path) -> None:
+    with pytest.raises(UsageError, match="A list holds paths"):
+        restore([photo()], tiny_weights)
+
+
+@pytest.mark.parametrize(("spec", "seed"), [("gaussian", 2**70), ("gaussian", -1), ("strokes:width_px=1e12", 0)])
+def test_corruptions_out_of_range(noisy_png: Path, tmp_path: Path, spec: str, seed: int) -> None:
+    with pytest.raises(UsageError, match=r"out of range|not allowed"):
+        pipeline.corrupt_file(noisy_png, tmp_path / "x.png", spec, seed)

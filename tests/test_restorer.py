@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,7 +180,17 @@ def test_what_is_no_picture_gets_one_sentence(restorer: Restorer, bad: object) -
 
 @pytest.mark.parametrize(
     "options",
-    [{"sigma": -1}, {"sigma": 256}, {"sigma": "high"}, {"sigma": None}, {"strength": 1.5}, {"strength": -0.1}],
+    [
+        {"sigma": -1},
+        {"sigma": 256},
+        {"sigma": "high"},
+        {"sigma": None},
+        {"sigma": True},
+        {"sigma": np.ones(2)},
+        {"strength": None},
+        {"strength": 1.5},
+        {"strength": -0.1},
+    ],
 )
 def test_options_out_of_range(restorer: Restorer, options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="out of range"):
@@ -191,3 +202,48 @@ def test_unknown_device_and_dtype(tiny_weights: Path) -> None:
         load(tiny_weights, device="toaster")
     with pytest.raises(UsageError, match="bfloat16"):
         load(tiny_weights, dtype="int3")
+
+
+@pytest.mark.parametrize("sigma", [np.float32(20), np.int64(20), np.float64(20)])
+def test_numbers_of_numpy_are_numbers(restorer: Restorer, sigma: Any) -> None:
+    picture = torch.rand(3, 8, 8)
+    assert torch.equal(restorer(picture, sigma=sigma, strength=np.float32(1)), restorer(picture, sigma=20))
+
+
+def test_big_endian_samples(restorer: Restorer) -> None:
+    picture = np.random.default_rng(0).integers(0, 65_536, (9, 8, 3), dtype=np.uint16)
+    restored = restorer(picture.astype(">u2"), sigma=20)
+    assert restored.dtype == np.dtype(">u2") and np.array_equal(restored, restorer(picture, sigma=20))
+
+
+@pytest.mark.parametrize(("mode", "key"), [("RGB", (255, 0, 255)), ("L", 7)])
+def test_a_transparent_colour_stays_transparent(restorer: Restorer, mode: str, key: Any) -> None:
+    picture = Image.fromarray(photo()).convert(mode)
+    picture.paste(key, (4, 4, 14, 14))
+    picture.info["transparency"] = key
+    restored = restorer(picture, sigma=60)
+    clear, before = ((np.asarray(one.convert("RGBA"))[..., 3] == 0) for one in (restored, picture))
+    assert np.array_equal(clear, before) and clear.sum() >= 100
+    assert not np.array_equal(np.asarray(restored), np.asarray(picture))
+
+
+def test_settings_of_the_caller_change_nothing(tiny_weights: Path, tiny_sound_weights: Path) -> None:
+    picture, waveform = torch.rand(3, 24, 24, dtype=torch.float32), torch.rand(4000, dtype=torch.float32) - 0.5
+    before = load(tiny_weights, "cpu", "float32")
+    expected = before(picture), before(picture, sigma=20), load(tiny_sound_weights, "cpu")(waveform, 16_000)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(before(picture), expected[0])
+    torch.set_default_dtype(torch.float64)
+    try:
+        for restorer in (before, load(tiny_weights, "cpu", "float32")):
+            torch.testing.assert_close(restorer(picture), expected[0], rtol=0, atol=1e-5)
+            torch.testing.assert_close(restorer(picture, sigma=20), expected[1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(load(tiny_sound_weights, "cpu")(waveform, 16_000), expected[2], rtol=0, atol=1e-5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("wrong", [{"ensemble": 2.0}, {"device": None}, {"name": None}])
+def test_what_loads_nothing(tiny_weights: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        load(**{"name": tiny_weights, **wrong})

@@ -155,3 +155,9 @@ def test_options_out_of_range(restorer: SoundRestorer, options: dict[str, float]
 def test_all_public_names_are_there() -> None:
     assert denoise.Streamer is Streamer
     assert [name for name in denoise.__all__ if not hasattr(denoise, name)] == []
+
+
+def test_only_sound_is_streamed(tiny_weights: Path) -> None:
+    for wrong in ("speech", load(tiny_weights)):
+        with pytest.raises(UsageError, match="restores no sound"):
+            Streamer(wrong, 16_000)

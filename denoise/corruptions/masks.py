@@ -73,14 +73,17 @@ def makes_holes(corruption: Corruption) -> bool:
 
 
 class RandomPixels(Holes):
-    """Single pixels, each missing by the same chance."""
+    """Single pixels, each missing by the same chance; at least one is."""
 
     def __init__(self, share: Range = (0.1, 0.8)) -> None:
         super().__init__(share)
 
     def mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         """Independent pixels."""
-        return rng.random((height, width)) < share
+        mask = rng.random((height, width)) < share
+        if not mask.any():
+            mask[rng.integers(height), rng.integers(width)] = True
+        return mask
 
 
 class Rectangles(Holes):
@@ -116,7 +119,7 @@ class Strokes(Holes):
 
     def __init__(self, width_px: Range = (3, 20), share: Range = (0.03, 0.3)) -> None:
         super().__init__(share)
-        self.width_px = as_range(width_px, "width_px", low=1)
+        self.width_px = as_range(width_px, "width_px", low=1, high=10_000)
 
     def mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         """Each stroke turns a little at every vertex."""
@@ -146,7 +149,7 @@ class Scratches(Holes):
 
     def __init__(self, width_px: Range = (1, 4), share: Range = (0.005, 0.08)) -> None:
         super().__init__(share)
-        self.width_px = as_range(width_px, "width_px", low=1)
+        self.width_px = as_range(width_px, "width_px", low=1, high=10_000)
 
     def mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         """Scratches take most of the area, dust makes most of the marks."""
@@ -247,7 +250,7 @@ class LostLines(Holes):
         along: Literal["rows", "columns", "either"] = "either",
     ) -> None:
         super().__init__(share)
-        self.width_px = as_range(width_px, "width_px", low=1)
+        self.width_px = as_range(width_px, "width_px", low=1, high=10_000)
         if along not in ("rows", "columns", "either"):
             raise UsageError(f"along={along} is not allowed: give rows, columns or either.")
         self.along = along

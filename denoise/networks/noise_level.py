@@ -77,7 +77,7 @@ def level_curve(levels: Tensor, weights: Tensor, brightness: Tensor) -> Tensor:
     """
     share = torch.softmax(weights.flatten(1), dim=1)[:, None]
     level, place = levels.flatten(1)[..., None], brightness.flatten(1)
-    knots = torch.linspace(0, 1, _KNOTS, device=levels.device)
+    knots = torch.linspace(0, 1, _KNOTS, device=levels.device, dtype=torch.float32)
     near = torch.exp(-0.5 * ((place[:, None] - knots[:, None]) / _WIDTH).square()) * share
     curve = ((near @ level + _PRIOR * (share @ level)) / (near.sum(2, keepdim=True) + _PRIOR)).squeeze(2)
     position = place.clamp(0, 1) * (_KNOTS - 1)

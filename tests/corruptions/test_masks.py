@@ -177,3 +177,8 @@ def test_the_area_that_marks_must_have() -> None:
     assert hit.mean() == pytest.approx(0.4, abs=0.02)
     assert masks._area(0, 5, 5) > 0
     assert math.isfinite(masks._area(0.95, 5, 5))
+
+
+def test_there_is_always_a_lost_pixel() -> None:
+    seen = masks.RandomPixels(share=1e-6)(torch.rand(4, 3, 8, 8), torch.Generator().manual_seed(0))
+    assert (seen.condition.sum((1, 2, 3)) == 1).all()

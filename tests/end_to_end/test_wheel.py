@@ -55,3 +55,4 @@ def test_it_lists_the_weights_and_where_they_are_from(bin_folder: Path, tmp_path
     asked = "import denoise, pathlib; print(pathlib.Path(denoise.__file__).parent)"
     python = subprocess.run([str(bin_folder / "python"), "-c", asked], cwd=tmp_path, capture_output=True, text=True)
     assert CHECKOUT not in Path(python.stdout.strip()).parents
+    assert (Path(python.stdout.strip()) / "py.typed").is_file()
