@@ -77,12 +77,14 @@ def restore_sound_file(
         _keep(recording, 0, low, writer, residual)
         for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
             stored, mixed = tape.take(stop), restored.cpu()
-            observed = _finite(stored)
-            share = _share(low + start, low + stop, first, last, recording)
-            mixed = observed.lerp(mixed, share)
-            not_finite += int((~stored.isfinite() & (share > 0)).sum())
+            observed, broken, kept = _finite(stored), ~stored.isfinite(), mixed
+            if last - first < recording.length:
+                share = _share(low + start, low + stop, first, last, recording)
+                mixed = observed.lerp(mixed, share)
+                broken, kept = broken & (share > 0), torch.where(share > 0, mixed, stored)
+            not_finite += int(broken.sum())
             if writer is not None:
-                writer.write(torch.where(share > 0, mixed, stored).numpy())
+                writer.write(kept.numpy())
             if residual is not None:
                 residual.write((observed - mixed).numpy())
             if comparison is not None:
