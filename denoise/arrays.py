@@ -12,6 +12,7 @@ from torch import Tensor
 
 from denoise.errors import UsageError
 from denoise.media.image_frame import pillow_frame
+from denoise.media.mask import Mask
 
 _MODES = ("L", "LA", "RGB", "RGBA")
 _ALLOWED = (
@@ -48,15 +49,21 @@ def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
     raise UsageError(f"A {type(picture).__name__} is no picture; {_ALLOWED}.")
 
 
-def from_tensor(batch: Tensor, kind: Kind) -> Any:
-    """The restored batch as the kind the original was: same type, shape, dtype, device, mode and transparency."""
+def from_tensor(batch: Tensor, kind: Kind, filled: Mask | None = None) -> Any:
+    """The restored batch as the kind the original was: same type, shape, dtype, device, mode and transparency.
+
+    What is transparent in a PIL image stays as it is, unless it was `filled`: then it is opaque.
+    """
     original = kind.original
     if kind.family == "torch":
         return batch.reshape(original.shape).to(original)
     if kind.family == "numpy":
         return _to_numpy(batch[0].permute(1, 2, 0).numpy(), original.dtype).reshape(original.shape)
     restored = original.copy()
-    pillow_frame(restored, 8).write(0, restored.height, batch[0].numpy())
+    frame = pillow_frame(restored, 8)
+    if filled is not None:
+        frame.reveal(0, filled & frame.transparent(0, restored.height))
+    frame.write(0, restored.height, batch[0].numpy())
     return restored
 
 

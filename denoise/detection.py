@@ -19,6 +19,7 @@ from denoise.media.atomic import replacing
 from denoise.media.audio import is_audio
 from denoise.media.folders import files_below
 from denoise.media.image import is_image
+from denoise.options import check_seed
 from denoise.pipeline import Failure
 from denoise.sound import check_rate
 
@@ -122,6 +123,7 @@ def detect(
     if bands < 1:
         raise UsageError(f"bands={bands} is not allowed; give those of the spectrograms that the model saw.")
     check_rate(rate_hz)
+    check_seed(seed)
     examiner = Examiner(model, rate_hz, bands, device)
     usual = _normal_files(data, normal, out, examiner.card.medium)
     own = {path.resolve() for path in usual}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ _VIEWS = ((0, False), (2, False), (1, False), (3, False), (0, True), (2, True), 
 
 def check_ensemble(ensemble: int) -> int:
     """The number of views itself; raises UsageError unless it is 1, 2, 4 or 8."""
-    if not isinstance(ensemble, int) or ensemble not in (1, 2, 4, 8):
+    if not isinstance(ensemble, Integral) or ensemble not in (1, 2, 4, 8):
         raise UsageError(f"An ensemble of {ensemble} is not possible; give 1, 2, 4 or 8.")
-    return ensemble
+    return int(ensemble)
 
 
 def run_ensemble(network: Any, dtype: torch.dtype, ensemble: int, *inputs: Tensor) -> Tensor:

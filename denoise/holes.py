@@ -19,7 +19,7 @@ from denoise.options import Options
 _LOSSY = {"JPEG", "WEBP", "AVIF"}
 _LOSSY_LEVELS = 16
 _ROWS = 256
-_PEAKS = (1, 255, 32_767, 65_535)
+_PEAKS = (1, 255, 65_535)
 """White in whole numbers; beside these the most that the type can hold"""
 
 

@@ -80,11 +80,10 @@ class Inpainter:
         if strength == 0 or not any(one.any() for one in masks):
             return picture
         restored = torch.empty_like(batch)
-        with torch.autocast(self.device.type, enabled=False):  # the caller's, not the one that `run` chooses
-            for filled, observed, holes in zip(restored, batch, masks, strict=True):
-                for start, stop, rows in self.fill_rows(rows_of(observed), observed.shape, holes, strength):
-                    filled[:, start:stop] = rows
-        return _in_holes(from_tensor(restored, kind), picture, np.stack(masks))
+        for filled, observed, holes in zip(restored, batch, masks, strict=True):
+            for start, stop, rows in self.fill_rows(rows_of(observed), observed.shape, holes, strength):
+                filled[:, start:stop] = rows
+        return _in_holes(from_tensor(restored, kind, masks[0]), picture, np.stack(masks))
 
     def fill_rows(
         self, read: Read, shape: Sequence[int], mask: Mask, strength: float = 1.0
@@ -96,7 +95,8 @@ class Inpainter:
             - Yielded: `[C, stop - start, W]` float32
         """
         marked = torch.from_numpy(np.ascontiguousarray(mask))[None]
-        coarse = _coarse(read, shape, marked)
+        with torch.autocast("cpu", enabled=False):
+            coarse = _coarse(read, shape, marked)
 
         def read_both(start: int, stop: int) -> Tensor:
             return torch.cat([read(start, stop), marked[:, start:stop].float()])
@@ -109,8 +109,9 @@ class Inpainter:
                 rows, columns = box
                 seen, missing = (part[..., rows, columns].to(self.device) for part in (observed, holes))
                 first = [(place.start + side.start) // CELL for place, side in zip(position, box, strict=True)]
-                rough = fill(seen, missing, _cells(coarse, first, seen.shape).to(self.device))
-                found = restore_bands(self.network.refine, self.dtype, self.ensemble, rough, missing)
+                with torch.autocast(self.device.type, enabled=False):  # the caller's; `run` chooses for the network
+                    rough = fill(seen, missing, _cells(coarse, first, seen.shape).to(self.device))
+                    found = restore_bands(self.network.refine, self.dtype, self.ensemble, rough, missing)
                 found = seen.lerp(found, strength)
                 observed[..., rows, columns] = torch.where(missing > 0, found, seen).to(observed)
             return observed
@@ -121,10 +122,11 @@ class Inpainter:
 def _in_holes(filled: Any, picture: Any, masks: Mask) -> Any:
     """The original outside of the holes, whose type may hold more digits than the filled one. Masks: `[B, H, W]`."""
     if isinstance(picture, Tensor):
-        holes = torch.from_numpy(masks if picture.ndim == 4 else masks[0]).to(picture.device)
-        return torch.where(holes.unsqueeze(-3), filled, picture.detach())
+        several = torch.from_numpy(masks if picture.ndim == 4 else masks[0]).to(picture.device)
+        return torch.where(several.unsqueeze(-3), filled, picture.detach())
     if isinstance(picture, np.ndarray):
-        return np.where(masks[0] if picture.ndim == 2 else masks[0, ..., None], filled, picture)
+        holes = masks[0] if picture.ndim == 2 else masks[0, ..., None]
+        return np.where(holes, filled, picture).astype(picture.dtype, copy=False)
     return filled
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
@@ -96,6 +96,12 @@ def check_strength(strength: float) -> None:
     """Raise UsageError for a strength out of range."""
     if not (_is_number(strength) and 0 <= strength <= 1):
         raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError for a number that no generator begins with."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise UsageError(f"Seed {seed!r} is out of range; give a whole number from 0 to 2^63 - 1.")
 
 
 def check_attenuation(attenuation_db: float) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
@@ -20,7 +22,7 @@ from denoise.media.audio import is_audio
 from denoise.media.audio_formats import READ_ONLY
 from denoise.media.folders import files_below
 from denoise.media.image import is_image
-from denoise.options import ATTENUATION_DB, Clip, Options, Sigma
+from denoise.options import ATTENUATION_DB, Clip, Options, Sigma, check_seed
 from denoise.picture_files import Progress, Report, corrupt_picture_file, restore_picture_file
 
 if TYPE_CHECKING:
@@ -111,7 +113,8 @@ def restore(
             raise UsageError("A list holds paths; give pictures and sounds in memory one at a time.")
         pairs = jobs([Path(path) for path in source], out, overwrite)
         return list(restore_many(restorers, pairs, options, overwrite, progress))
-    if out is not None or options.extras:
+    in_memory = isinstance(source, torch.Tensor | np.ndarray | Image.Image)
+    if in_memory and (out is not None or options.extras):
         raise UsageError("What is in memory comes back; out, compare and residual are for files.")
     if rate_hz is not None:
         if options.fills or (options.start_s, options.end_s, options.clip) != (0.0, None, "none"):
@@ -179,6 +182,8 @@ def _is_made(source: Path, target: Path) -> bool:
 def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False) -> list[tuple[Path, Path]]:
     """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files left out.
 
+    `NAME.restored.EXT` beside its `NAME.EXT`, which a pattern names too, is what a batch before has made, and no input.
+
     Raises:
         UsageError: there is nothing to restore, two inputs have the same output, or an output is an input
             (its own is allowed with `overwrite`).
@@ -195,10 +200,16 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
         raise UsageError(f"Several inputs would be written to the same file: {', '.join(twice)}; restore them apart.")
     inputs, made = {place for place, _ in real}, set()
     for (source, target), (place, goal) in zip(pairs, real, strict=True):
-        if goal in inputs and goal != place and not overwrite and _is_made(source, target):
-            made.add(goal)  # by this batch, when it was run before
-        elif goal in inputs and not (overwrite and goal == place):
-            raise UsageError(f"The output {target} is one of the inputs; leave that out, or choose a folder with -o.")
+        if goal not in inputs or (overwrite and goal == place):
+            continue
+        if out is not None:
+            raise UsageError(f"The output {target} is one of the inputs; choose another folder with -o.")
+        if not overwrite and not _is_made(source, target):
+            raise UsageError(
+                f"{target} is one of the inputs, and older than {source} whose output it would be; "
+                "leave it out, or --overwrite to replace it."
+            )
+        made.add(goal)
     return [pair for pair, (place, _) in zip(pairs, real, strict=True) if place not in made]
 
 
@@ -206,7 +217,7 @@ def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:
     if out is None:
         raise UsageError(f"{folder} is a folder; say where the restored tree goes with -o FOLDER.")
     out = Path(out)
-    if out.resolve() == folder.resolve():
+    if os.path.realpath(out) == os.path.realpath(folder):
         raise UsageError(f"The output folder {out} is the input folder; choose another with -o.")
     paths = files_below(folder, lambda path: is_image(path) or is_audio(path), out)
     pairs = [(path, out / _named(path.relative_to(folder))) for path in paths]
@@ -256,8 +267,7 @@ def check_extras(source: Path, target: Path, options: Options, overwrite: bool) 
 def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:
     """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`."""
     corruption = parse(spec)
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"Seed {seed} is out of range; give a number from 0 to 2^63 - 1.")
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     if is_audio(source):
         from denoise.sound_files import corrupt_sound_file

@@ -94,12 +94,11 @@ class Restorer:
         if strength == 0:
             return picture
         restored = torch.empty_like(batch)
-        with torch.autocast(self.device.type, enabled=False):  # the caller's, not the one that `run` chooses
-            for clean, observed in zip(restored, batch, strict=True):
-                read = rows_of(observed)
-                noise = self.noise(read, observed.shape, sigma)
-                for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
-                    clean[:, start:stop] = rows
+        for clean, observed in zip(restored, batch, strict=True):
+            read = rows_of(observed)
+            noise = self.noise(read, observed.shape, sigma)
+            for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
+                clean[:, start:stop] = rows
         return from_tensor(restored, kind)
 
     def restore_rows(
@@ -115,8 +114,9 @@ class Restorer:
         @torch.inference_mode()
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
             observed = window.to(self.device)
-            condition = self._condition(noise, window, position)
-            restored = restore_bands(self.network, self.dtype, self.ensemble, observed, condition)
+            with torch.autocast(self.device.type, enabled=False):  # the caller's; `run` chooses for the network
+                condition = self._condition(noise, window, position)
+                restored = restore_bands(self.network, self.dtype, self.ensemble, observed, condition)
             return observed.lerp(restored, strength) if strength < 1 else restored
 
         yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
@@ -150,10 +150,11 @@ class Restorer:
         for start, _, rows in sweep_rows(look, read, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
         levels, weights, brightness = torch.cat(maps, dim=1)[:, None, None].unbind(0)
-        sigma = 255 * float(pool_level(levels, weights))
-        if self.card is None or self.card.statistic == "picture":
-            return Noise(sigma)
-        return Noise(sigma, level_curve(levels, weights, brightness), cell)
+        with torch.autocast("cpu", enabled=False):
+            sigma = 255 * float(pool_level(levels, weights))
+            if self.card is None or self.card.statistic == "picture":
+                return Noise(sigma)
+            return Noise(sigma, level_curve(levels, weights, brightness), cell)
 
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""

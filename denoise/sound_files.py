@@ -128,7 +128,7 @@ class _Tape:
 
     def __init__(self, recording: Recording, first: int) -> None:
         self.recording, self.first = recording, first
-        self.held = torch.zeros(recording.channels, 0)
+        self.held = torch.zeros(recording.channels, 0, dtype=torch.float32)
         self.taken = 0
 
     def read(self, start: int, stop: int) -> Tensor:
@@ -185,7 +185,7 @@ def _share(start: int, stop: int, first: int, last: int, recording: Recording) -
     position = torch.arange(start, stop)
     into = (position - first + 1) / fade if first > 0 else torch.ones(stop - start)
     out = (last - position) / fade if last < recording.length else torch.ones(stop - start)
-    return torch.minimum(into, out).clamp(0, 1)
+    return torch.minimum(into, out).clamp(0, 1).float()
 
 
 def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -68,5 +69,6 @@ def test_the_command_and_the_call_agree(tiny_weights: Path, noisy_png: Path, tmp
 def test_other_numbers_are_refused(tiny_weights: Path) -> None:
     with pytest.raises(UsageError, match="An ensemble of 3 is not possible; give 1, 2, 4 or 8"):
         denoise.load(tiny_weights, ensemble=3)
+    assert denoise.load(tiny_weights, ensemble=np.int64(2)).ensemble == 2  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="ensemble of 0"):
         denoise.restore(photo(8, 8), model=tiny_weights, ensemble=0)

@@ -68,6 +68,7 @@ def test_masks_in_memory() -> None:
     ]
     for kind in kinds:
         assert np.array_equal(as_mask(kind), mask)
+    assert not as_mask(levels.astype(np.uint16) * 30_000).any(), "less than half of white"
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,25 @@ def test_a_batch_has_a_mask_each_in_restore_too(tiny_inpainting_weights: Path) -
     filled = denoise.restore(picture, mask=masks, dilate_px=1, model=tiny_inpainting_weights, device="cpu")
     changed = (filled != picture).any(1)
     assert changed[0].sum() == 4 * 4 and changed[1].sum() == 4 * 8
+
+
+def test_what_is_transparent_is_filled_and_opaque_then(tiny_inpainting_weights: Path) -> None:
+    inpainter = denoise.load(tiny_inpainting_weights, "cpu", "float32")
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[10:16, 20:26] = True
+    clear = Image.fromarray(photo())
+    clear.putalpha(Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)))
+    keyed = Image.fromarray(np.where(mask[..., None], 7, photo()).astype(np.uint8))
+    keyed.info["transparency"] = (7, 7, 7)
+    for picture in (clear, keyed):
+        before, after = (np.asarray(one.convert("RGBA")) for one in (picture, inpainter(picture, mask)))
+        assert (before[mask, 3] == 0).all() and (after[..., 3] == 255).all()
+        assert (after[mask, :3] != before[mask, :3]).any() and np.array_equal(after[~mask], before[~mask])
+
+
+def test_big_endian_samples_come_back_so(tiny_inpainting_weights: Path) -> None:
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[10:16, 20:26] = True
+    for dtype in (">f4", ">u2"):
+        picture = (photo() / 255 if dtype == ">f4" else photo()).astype(dtype)
+        assert denoise.load(tiny_inpainting_weights, "cpu")(picture, mask).dtype == np.dtype(dtype)

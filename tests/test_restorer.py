@@ -233,6 +233,7 @@ def test_settings_of_the_caller_change_nothing(tiny_weights: Path, tiny_sound_we
     expected = before(picture), before(picture, sigma=20), load(tiny_sound_weights, "cpu")(waveform, 16_000)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(before(picture), expected[0])
+        assert torch.equal(before(picture, sigma=20), expected[1])
     torch.set_default_dtype(torch.float64)
     try:
         for restorer in (before, load(tiny_weights, "cpu", "float32")):

@@ -12,6 +12,7 @@ import torch
 
 from denoise.errors import MediaError, UsageError
 from denoise.media.atomic import replacing
+from denoise.options import check_seed
 from denoise.tour import page
 from denoise.tour.chapters import CHAPTERS, Numbers
 from denoise.tour.training import Progress, Trainings
@@ -47,11 +48,12 @@ def write_tour(
         progress: told how far the work is.
 
     Raises:
-        UsageError: `effort` is not positive, or `out` is a file.
+        UsageError: `effort` is not positive, `seed` is out of range, or `out` is a file.
         MediaError: the folder or a file cannot be written.
     """
     if not 0 < effort < float("inf"):
         raise UsageError(f"effort={effort} is not allowed: give a number above 0, 1 for the whole tour.")
+    check_seed(seed)
     folder, began = Path(out), time.perf_counter()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder to write the tour to.")

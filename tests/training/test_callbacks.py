@@ -70,8 +70,10 @@ def test_what_another_training_left_is_kept(tmp_path: Path) -> None:
             checkpoints.save_checkpoint({"step": torch.tensor(number)}, path)
     _checkpoints(tmp_path / "runs" / ".." / "last.ckpt").save_checkpoint({"step": torch.tensor(4)}, path)
     _checkpoints(tmp_path / "earlier-1.ckpt").save_checkpoint({"step": torch.tensor(5)}, path)
+    for number in (6, 7):
+        _checkpoints(path).save_checkpoint({"step": torch.tensor(number)}, tmp_path / "best.ckpt")
     steps = {file.stem: int(torch.load(file)["step"]) for file in tmp_path.iterdir()}
-    assert steps == {"earlier-1": 1, "earlier-2": 2, "earlier-3": 4, "last": 5}
+    assert steps == {"earlier-1": 1, "earlier-2": 2, "earlier-3": 4, "last": 5, "best": 7}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
