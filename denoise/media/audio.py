@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import check_place, replacing
+from denoise.media.audio_chunks import riff_texts, set_aiff_length
 from denoise.media.audio_decode import BLOCK, Block, as_name, cut_off, decoder
-from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for
+from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for, sample_bytes
 from denoise.media.audio_tags import Tags, read_tags, write_tags
 from denoise.media.audio_write import Clip, Levels, Writer, verify
 from denoise.media.inputs import check_input
@@ -153,12 +154,16 @@ class Recording:
             with contextlib.closing(Writer(self._source, file, encoding, tags, clip, path.parent)) as writer:
                 yield writer
                 writer.finish()
+            if encoding.format == "AIFF" and sample_bytes(encoding.subtype) == self.channels == 1:
+                set_aiff_length(file, self.length)
             write_tags(file, encoding.format, encoding.subtype, tags, self.path, self.format)
             verify(file, path, self.length)
 
     def _tags(self) -> Tags:
         info = {}
-        if self.format in RIFF | {"AIFF", "W64"}:
+        if self.format in RIFF:
+            info = riff_texts(self.path)
+        elif self.format in {"AIFF", "W64"}:
             import soundfile
 
             with soundfile.SoundFile(as_name(self.path)) as file:

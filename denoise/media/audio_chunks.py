@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import IO
 # Chunks that say how samples lie in the file, room left free, and sums and peaks that hold for the old samples only.
 _LAYOUT = {b"fmt ", b"data", b"fact", b"ds64", b"COMM", b"SSND", b"FVER"}
 _LAYOUT |= {b"JUNK", b"junk", b"FLLR", b"PAD ", b"PEAK", b"levl", b"MD5 "}
+
+_INFO = {b"INAM": "title", b"IART": "artist", b"IPRD": "album", b"ITRK": "tracknumber", b"IGNR": "genre"}
+_INFO |= {b"ICRD": "date", b"ICMT": "comment", b"ICOP": "copyright"}
 
 UNKNOWN = 0xFFFF_FFFF
 """The length of sound whose header does not tell it"""
@@ -65,6 +69,36 @@ def copy_chunks(source: Path, target: IO[bytes]) -> None:
                     break  # the sound was whole; what follows it is not
                 target.write(struct.pack(order + "4sL", name, length) + data + b"\0" * (length % 2))
     _set_size(target)
+
+
+def riff_texts(path: Path) -> dict[str, str]:
+    """The texts of the INFO list of a WAV by their names elsewhere: in UTF-8 or, as most are, in Windows' code page."""
+    texts = {}
+    with path.open("rb") as file:
+        for name, start, length in list(chunks(file)):
+            file.seek(start)
+            if name != b"LIST" or file.read(4) != b"INFO":
+                continue
+            data, place = file.read(max(0, length - 4)), 0
+            while place + 8 <= len(data):
+                key, size = struct.unpack_from("<4sL", data, place)
+                text = data[place + 8 : place + 8 + size].split(b"\0")[0]
+                with contextlib.suppress(UnicodeDecodeError):
+                    texts[key] = text.decode("cp1252")
+                    texts[key] = text.decode()
+                place += 8 + size + size % 2
+    return {_INFO[key]: text for key, text in texts.items() if key in _INFO and text}
+
+
+def set_aiff_length(file: IO[bytes], samples: int) -> None:
+    """Say how many samples of one byte an AIFF with one channel has: libsndfile counts the byte that pads them."""
+    for name, start, _ in list(chunks(file)):
+        if name == b"COMM":
+            file.seek(start + 2)
+            file.write(struct.pack(">L", samples))
+        elif name == b"SSND":
+            file.seek(start - 4)
+            file.write(struct.pack(">L", 8 + samples))
 
 
 def _set_size(file: IO[bytes]) -> None:

@@ -32,6 +32,7 @@ from denoise.media.audio_formats import RIFF, Source
 
 INFO = ("title", "copyright", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 
+_IN_OTHER_WORDS = {"TDRC", "TDOR", "TIPL", "TMCL"}  # of ID3 2.4, which 2.3 says by other frames
 _PICTURE = "metadata_block_picture"
 _AV_NAMES = {"track": "tracknumber", "disc": "discnumber", "album_artist": "albumartist"}
 _AV_LAYOUT = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "handler_name"}
@@ -56,7 +57,7 @@ def read_tags(path: Path, source: Source, av_tags: Mapping[str, str], info: Mapp
         av_tags: what PyAV found in a container that mutagen may not know.
         info: the texts libsndfile found in the chunks of WAV and AIFF.
     """
-    form, subtype = source.format, source.subtype
+    form, subtype, tags = source.format, source.subtype, Tags()
     with contextlib.suppress(MutagenError, OSError, ValueError):
         if form == "FLAC":
             flac = FLAC(path)
@@ -69,13 +70,14 @@ def read_tags(path: Path, source: Source, av_tags: Mapping[str, str], info: Mapp
         if form in {*RIFF, "AIFF"}:
             frames = None if form == "RF64" else (AIFF if form == "AIFF" else WAVE)(path).tags
             if frames:
-                return _of_id3(frames)
+                tags = _of_id3(frames)
         elif form in {"M4A", "M4B", "MP4", "MOV"}:
-            easy = EasyMP4(path).tags or {}
-            covers = (MP4(path).tags or {}).get("covr", [])
-            return Tags(_pairs(easy), [_cover(cover) for cover in covers])
+            tags.texts += _pairs(EasyMP4(path).tags or {})
+            tags.pictures += [_cover(cover) for cover in (MP4(path).tags or {}).get("covr", [])]
     named = {_AV_NAMES.get(name.lower(), name.lower()): text for name, text in {**info, **av_tags}.items()}
-    return Tags([(name, text) for name, text in named.items() if name not in _AV_LAYOUT | {"software"}])
+    known = {name.lower() for name, _ in tags.texts} | _AV_LAYOUT | {"software"}
+    tags.texts += [(name, text) for name, text in named.items() if name not in known]
+    return tags
 
 
 def write_tags(file: IO[bytes], form: str, subtype: str, tags: Tags, source: Path, source_format: str) -> None:
@@ -111,6 +113,9 @@ def write_tags(file: IO[bytes], form: str, subtype: str, tags: Tags, source: Pat
             _add(whole, frames)
         if version == 3:
             whole.update_to_v23()
+            for frame in frames.values():  # mutagen drops what 2.3 does not list, but many programs write
+                if frame.HashKey not in whole and frame.FrameID not in _IN_OTHER_WORDS:
+                    whole.add(frame)
         file.seek(0)
         whole.save(file, v2_version=version)
 
@@ -152,7 +157,8 @@ def _of_id3(frames: Any) -> Tags:
     buffer.seek(0)
     tags = Tags(_pairs(EasyID3(buffer)) if len(whole) else [], [], frames)
     known = {name.lower() for name, _ in tags.texts}
-    for frame in frames.getall("COMM")[:1]:
+    comments = [frame for frame in frames.getall("COMM") if not frame.desc.startswith("iTun")]  # not words of a person
+    for frame in sorted(comments, key=lambda frame: frame.desc != "")[:1]:
         tags.texts += [("comment", text) for text in frame.text]
     for frame in frames.getall("USLT")[:1]:
         tags.texts.append(("lyrics", frame.text))
@@ -177,7 +183,7 @@ def _to_id3(tags: Tags) -> Any:
         else:
             try:
                 easy[name] = texts
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, IndexError):
                 extra.append(TXXX(encoding=3, desc=name, text=texts))
     for number, picture in enumerate(tags.pictures):
         desc = picture.desc or (str(number) if number else "")  # frames of one description replace each other

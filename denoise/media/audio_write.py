@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from denoise.errors import MediaError
 from denoise.media.audio_decode import BLOCK
-from denoise.media.audio_formats import BITS, RIFF, Encoding, Source, mp3_gain
+from denoise.media.audio_formats import BITS, LOSSY, RIFF, Encoding, Source, mp3_gain
 from denoise.media.audio_tags import INFO, Tags
 
 Clip = Literal["none", "rescale"]
+_LOUDEST = 5000.0
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Writer:
         )
         if encoding.format in RIFF and source.format not in RIFF:
             for name, text in tags.texts:
-                if name.lower() in INFO:
+                if text and name.lower() in INFO:
                     setattr(self._file, name.lower(), text)
 
     def write(self, block: NDArray[np.float32]) -> None:
@@ -146,6 +147,8 @@ class Writer:
             rows = (levels * 2.0 ** (size - self._bits)).astype(np.int16 if size == 16 else np.int32)
         elif self._encoding.subtype != "DOUBLE":
             rows = (rows * self._undo).astype(np.float32)
+            if self._encoding.subtype in LOSSY:  # encoders stop the whole program over what is no number or absurd
+                rows = np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0).clip(-_LOUDEST, _LOUDEST)
         try:
             self._file.write(np.ascontiguousarray(rows))
         except (AssertionError, RuntimeError) as error:  # soundfile asserts that all was written

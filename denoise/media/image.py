@@ -20,13 +20,14 @@ from denoise.media.image_formats import (
     FORMATS,
     Source,
     avif_is_deep,
+    avif_primaries,
     check_target,
     encode,
     format_of,
     native_options,
     png_header,
 )
-from denoise.media.image_frame import COLOURS, Frame, pillow_frame
+from denoise.media.image_frame import COLOURS, Frame, pillow_frame, turn_over
 from denoise.media.image_metadata import Carried, gather
 from denoise.media.inputs import check_input
 from denoise.media.pillow_settings import MAX_PIXELS, pillow_settings
@@ -83,7 +84,7 @@ class Picture:
             self._image: Image.Image = Image.open(path, formats=sorted(set(FORMATS.values())))
             try:
                 self.format = "JPEG" if self._image.format == "MPO" else self._image.format or ""
-                self.left_out = _pictures_left_out(self._image)
+                self.left_out = _left_out(self._image, path)
                 self.n_frames = 1 if self.format == "JPEG" else getattr(self._image, "n_frames", 1)
                 self._deep = self._inspect()
                 self._load_next()
@@ -199,6 +200,8 @@ class Picture:
             carried = gather(image, self.path, native_options(image, self.path))
             own = image.copy() if self.n_frames > 1 or self.format in _HOLDS_DECODER else image
             frame = pillow_frame(own, _bits(image, self.path))
+            if isinstance(image, TiffImageFile) and image.mode == "I;16" and image.tag_v2.get(262) == 0:
+                turn_over(frame.raster)  # white is zero, which Pillow turns over for 1 and 8 bits only
             if isinstance(own, TiffImageFile):
                 del own.tag, own.tag_v2  # Pillow's writer would mix them, layout and all, into what it is told
             if own is not image and index + 1 == self.n_frames:
@@ -216,7 +219,9 @@ def _bits(image: Image.Image, path: Path) -> int:
     return {"1": 1, "I;16": 16, "I;16B": 16}.get(image.mode, 8)
 
 
-def _pictures_left_out(image: Image.Image) -> str:
+def _left_out(image: Image.Image, path: Path) -> str:
+    if image.format == "AVIF" and not image.info.get("icc_profile") and avif_primaries(path) not in (1, 2):
+        return "The colour space that this AVIF names is not kept: the result counts as sRGB."
     # Pillow takes a JPEG with a gain map (Ultra HDR) for one with a single picture.
     mapped = isinstance(image, JpegImageFile) and any(b"hdrgm:Version" in content for _, content in image.applist)
     if image.format != "MPO" and not ("mp" in image.info and mapped):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -141,6 +141,14 @@ def avif_is_deep(path: Path) -> bool:
     return 0 <= place < len(head) - 6 and bool(head[place + 6] & 0x40)
 
 
+def avif_primaries(path: Path) -> int:
+    """The colour primaries that an AVIF names by code points (ITU-T H.273): 1 those of sRGB, 2 none."""
+    with path.open("rb") as file:
+        head = file.read(65_536)
+    place = head.find(b"colrnclx")
+    return int.from_bytes(head[place + 8 : place + 10], "big") if place >= 0 else 2
+
+
 def encode(file: IO[bytes], target: str, source: str, frames: Sequence[Frame], carried: Sequence[Carried]) -> None:
     """Write the frames of a picture of format `source` into an open file, the encoder reading the rasters in place."""
     images = [_fit(_image(frame), target, one) for frame, one in zip(frames, carried, strict=True)]
@@ -154,7 +162,7 @@ def encode(file: IO[bytes], target: str, source: str, frames: Sequence[Frame], c
     if source == target:
         options |= carried[0].native
     if len(images) > 1:
-        options |= _animation(target, images, [one.duration_ms for one in carried])
+        options |= _animation(target, images, [one.duration_ms for one in carried], _plays(source, images[0]))
     images[0].save(file, target, **options)
 
 
@@ -191,12 +199,16 @@ def _with_palette(image: Image.Image) -> Image.Image:
 
 def _options(target: str, image: Image.Image, carried: Carried) -> dict[str, Any]:
     grey = image.mode in {"1", "L", "LA"}
+    # A grey profile does not fit colours, and WebP (with AVIF for grey with alpha) stores grey as colours.
+    coloured = not grey or target == "WEBP" or (target == "AVIF" and image.mode == "LA")
+    if coloured and (carried.icc[16:20] == b"GRAY" or (grey and target == "WEBP")):
+        carried = replace(carried, icc=b"")
     if target == "PNG":
         return png_options(carried)
     if target == "JPEG":
         return {"quality": QUALITY, "subsampling": 0, **jpeg_options(carried)}
-    if target == "WEBP":  # it stores grey as RGB, which a grey profile does not fit
-        blocks = {"exif": carried.exif, "xmp": carried.xmp, "icc_profile": b"" if grey else carried.icc}
+    if target == "WEBP":
+        blocks = {"exif": carried.exif, "xmp": carried.xmp, "icc_profile": carried.icc}
         return {"quality": QUALITY, "exact": True, **blocks}
     if target == "AVIF":
         exif = carried.exif if len(parse_exif(carried.exif)) else b""
@@ -207,26 +219,37 @@ def _options(target: str, image: Image.Image, carried: Carried) -> dict[str, Any
     return {"dpi": carried.dpi} if carried.dpi else {}
 
 
-def _animation(target: str, images: Sequence[Image.Image], durations: Sequence[float]) -> dict[str, Any]:
+def _plays(source: str, first: Image.Image) -> int:
+    """How often an animation is shown, 0 for without end: GIF counts repetitions, and without a count plays once."""
+    if source != "GIF":
+        return int(first.info.get("loop", 0))
+    loop = first.info.get("loop")
+    return 1 if loop is None else loop + 1 if loop else 0
+
+
+def _animation(target: str, images: Sequence[Image.Image], durations: Sequence[float], plays: int) -> dict[str, Any]:
     rounded = [round(duration) for duration in durations]  # milliseconds
     options: dict[str, Any] = {"save_all": True, "append_images": images[1:], "duration": rounded}
-    if "loop" in images[0].info:
-        options["loop"] = images[0].info["loop"]
+    options["loop"] = plays
     if target == "PNG":
         hidden = bool(images[0].info.get("default_image"))  # the still picture for viewers without animation
         options |= {"default_image": hidden, "duration": durations[hidden:], "disposal": 0, "blend": 0}
-    if target == "GIF":  # a transparent pixel shows what is below, so what was below has to go
+    if target == "GIF":
+        options["loop"] = None if plays == 1 else max(plays - 1, 0)
+        # a transparent pixel shows what is below, so what was below has to go
         options["disposal"] = 2 if any("transparency" in image.info for image in images) else 1
     return options
 
 
 def _jpeg_encoding(image: JpegImageFile) -> dict[str, Any]:
     """The quantisation tables and subsampling of the file, or finer ones where Pillow cannot write them."""
+    progressive = {"progressive": True} if image.info.get("progressive") else {}
     tables = [image.quantization[layer[3]] for layer in image.layer]
     if len(tables) == 3 and image.info.get("adobe_transform") != 0:
         luma, chroma = tables[0], np.minimum(tables[1], tables[2]).tolist()
-        return {"quality": -1, "qtables": [luma, chroma], "subsampling": max(get_sampling(image), 0)}
+        return {"quality": -1, "qtables": [luma, chroma], "subsampling": max(get_sampling(image), 0), **progressive}
     return {
+        **progressive,
         "quality": -1,
         "qtables": [np.min(tables, axis=0).tolist()],
         "subsampling": 0 if len(tables) == 3 else -1,
@@ -251,8 +274,6 @@ def _tiff_encoding(image: TiffImageFile) -> dict[str, Any]:
     options: dict[str, Any] = {"compression": image.info.get("compression"), "tiffinfo": {}}
     if 317 in tags:
         options["tiffinfo"][317] = tags[317]  # predictor
-    if tags.get(262) == 0 and image.mode.startswith("I;16"):
-        options["tiffinfo"][262] = 0  # white is zero, which Pillow turns over for 1 and 8 bits only
     return options
 
 

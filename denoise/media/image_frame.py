@@ -11,6 +11,7 @@ from PIL import Image
 Samples = NDArray[np.generic]
 
 COLOURS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I;16B": 1, "P": 3, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3, "CMYK": 4}
+_SLAB_ROWS = 256
 WITH_ALPHA = {"LA", "RGBA", "RGBa"}
 
 
@@ -80,6 +81,13 @@ class ArrayRaster:
     def put(self, start: int, rows: Samples) -> None:
         """Overwrite the rows from `start` on."""
         self.array[start : start + len(rows)] = rows
+
+
+def turn_over(raster: Raster) -> None:
+    """Make black white and white black, for samples of 16 bits."""
+    for start in range(0, raster.size[1], _SLAB_ROWS):
+        rows = raster.rows(start, min(start + _SLAB_ROWS, raster.size[1]))
+        raster.put(start, np.invert(rows, out=rows))  # in place, for results are in the machine's order of bytes
 
 
 class Frame:

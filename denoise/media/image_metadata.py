@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 ORIENTATION, XMP, PHOTOSHOP, IPTC, ICC, EXIF, GPS, INTEROP = 274, 700, 34377, 33723, 34675, 34665, 34853, 40965
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+THUMBNAIL, THUMBNAIL_BYTES = 513, 514
 
 # Tags that say how the pixels lie in the file (the writer sets its own), and Photoshop's copy of the old layers.
 _LAYOUT = {255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325}
@@ -48,8 +49,9 @@ class TiffTag:
 class Carried:
     """Everything but pixels.
 
-    `exif` begins with `Exif\\0\\0`. `chunks` (PNG), `segments` (JPEG) and `tags` (TIFF) are the file's own words, which
-    an output of the same format gets as they are; so are `native`, the options for encoding as the file was.
+    `exif` begins with `Exif\\0\\0` and has no thumbnail. `chunks` (PNG), `segments` (JPEG) and `tags` (TIFF) are the
+    file's own words, which an output of the same format gets as they are; so are `native`, the options for encoding as
+    the file was.
     """
 
     exif: bytes = b""
@@ -74,7 +76,7 @@ def gather(image: Image.Image, path: Path, native: Mapping[str, Any]) -> Carried
     exif = _exif_of_tags(tags) if tags else info.get("exif") or chunks.get(b"eXIf", b"")
     orientation = parse_exif(exif).get(ORIENTATION, 1)
     return Carried(
-        exif=exif if not exif or exif.startswith(b"Exif\0\0") else b"Exif\0\0" + exif,
+        exif=without_thumbnail(exif if not exif or exif.startswith(b"Exif\0\0") else b"Exif\0\0" + exif),
         icc=_bytes(info.get("icc_profile") or b""),
         xmp=_bytes(info.get("xmp") or b""),
         dpi=_dpi(info.get("dpi")) if image.format != "TIFF" or X_RESOLUTION in tags else None,
@@ -97,6 +99,28 @@ def parse_exif(block: bytes) -> Image.Exif:
     except Exception:  # Pillow raises whatever the damaged bytes led to; so it does everywhere below
         return Image.Exif()
     return exif
+
+
+def without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block without the small copy of the picture as it was: nothing in it moves, so maker notes stay true."""
+    block = bytearray(exif)
+    with contextlib.suppress(struct.error):  # damaged ones stay as they are
+        endian = "<" if block[6:8] == b"II" else ">"
+
+        def entries(place: int) -> tuple[dict[int, int], int]:
+            (count,) = struct.unpack_from(endian + "H", block, place)
+            found = (struct.unpack_from(endian + "HHLL", block, place + 2 + 12 * k) for k in range(count))
+            return {tag: value for tag, _, _, value in found}, place + 2 + 12 * count
+
+        _, link = entries(6 + struct.unpack_from(endian + "L", block, 10)[0])
+        (second,) = struct.unpack_from(endian + "L", block, link)
+        if second:
+            places, _ = entries(6 + second)
+            start, length = 6 + places.get(THUMBNAIL, 0), places.get(THUMBNAIL_BYTES, 0)
+            if THUMBNAIL in places and start + length <= len(block):
+                block[start : start + length] = bytes(length)
+            struct.pack_into(endian + "L", block, link, 0)
+    return bytes(block)
 
 
 def png_options(carried: Carried) -> dict[str, Any]:
@@ -246,7 +270,8 @@ def _png_chunks(path: Path, wanted: set[bytes]) -> Iterator[tuple[bytes, bytes]]
 def _jpeg_segments(image: JpegImageFile) -> bytes:
     """The application segments, but for those the encoder writes (JFIF, Adobe) and the one that holds places (MPF)."""
     return b"".join(
-        struct.pack(">HH", 0xFFE0 + int(name[3:]), len(data) + 2) + data
+        struct.pack(">HH", 0xFFE0 + int(name[3:]), len(data) + 2)
+        + (without_thumbnail(data) if data.startswith(b"Exif\0\0") else data)
         for name, data in image.applist
         if name.startswith("APP") and name not in ("APP0", "APP14") and not data.startswith(b"MPF\0")
     )

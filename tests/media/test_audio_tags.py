@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from mutagen.aiff import AIFF
 from mutagen.flac import FLAC, Picture
-from mutagen.id3 import APIC, COMM, ID3, PRIV, TALB, TIT2, TPE1, TXXX
+from mutagen.id3 import APIC, COMM, ID3, PRIV, TALB, TDRC, TIT2, TMOO, TPE1, TSOP, TXXX
 from mutagen.mp3 import MP3
 from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
@@ -196,3 +196,67 @@ def test_damaged_tags_do_not_stop_the_sound(tmp_path):
         warnings.simplefilter("error")
         rewrite(source, tmp_path / "out.mp3")
     assert soundfile.info(tmp_path / "out.mp3").frames == 5000
+
+
+def test_frames_that_id3_2_3_does_not_list_stay(tmp_path):
+    make(tmp_path / "a.mp3")
+    tags = ID3()
+    for frame in (TIT2(encoding=1, text=TITLE), TSOP(encoding=1, text="Sort"), TMOO(encoding=1, text="calm")):
+        tags.add(frame)
+    tags.add(TDRC(encoding=1, text="2020"))
+    tags.save(tmp_path / "a.mp3", v2_version=3)
+    rewrite(tmp_path / "a.mp3", tmp_path / "b.mp3")
+    after = ID3(tmp_path / "b.mp3")
+    assert (str(after["TSOP"]), str(after["TMOO"]), str(after["TIT2"]), str(after["TDRC"])) == (
+        "Sort",
+        "calm",
+        TITLE,
+        "2020",
+    )
+
+
+@pytest.mark.parametrize("after", [".wav", ".mp3", ".aiff", ".flac"])
+def test_empty_texts_stop_nothing(tmp_path, after):
+    flac = FLAC(make(tmp_path / "a.flac"))
+    flac["artist"], flac["title"], flac["replaygain_track_gain"] = "", TITLE, ""
+    flac.save()
+    rewrite(tmp_path / "a.flac", tmp_path / f"b{after}")
+    assert soundfile.info(tmp_path / f"b{after}").frames == 5000
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "cp1252"])
+def test_texts_of_a_wav_in_either_code(tmp_path, coding):
+    make(tmp_path / "a.wav")
+    texts = b""
+    for name, text in ((b"IART", "Müller"), (b"INAM", TITLE), (b"ISFT", "Recorder")):
+        data = text.encode(coding) + b"\0"
+        texts += name + struct.pack("<L", len(data)) + data + b"\0" * (len(data) % 2)
+    with (tmp_path / "a.wav").open("ab") as file:
+        file.write(b"LIST" + struct.pack("<L", len(texts) + 4) + b"INFO" + texts)
+    rewrite(tmp_path / "a.wav", tmp_path / "a.flac")
+    flac = FLAC(tmp_path / "a.flac")
+    assert (flac["artist"], flac["title"]) == (["Müller"], [TITLE]) and "software" not in flac
+
+
+def test_what_id3_lacks_comes_from_the_texts_of_the_wav(tmp_path):
+    make(tmp_path / "a.wav")
+    with (tmp_path / "a.wav").open("ab") as file:
+        file.write(b"LIST" + struct.pack("<L", 4 + 12) + b"INFO" + b"IART" + struct.pack("<L", 4) + b"Ann\0")
+    wave = WAVE(tmp_path / "a.wav")
+    wave.add_tags()
+    wave.tags.add(TIT2(encoding=3, text=TITLE))
+    wave.save()
+    rewrite(tmp_path / "a.wav", tmp_path / "a.flac")
+    flac = FLAC(tmp_path / "a.flac")
+    assert (flac["artist"], flac["title"]) == (["Ann"], [TITLE])
+
+
+def test_the_comment_is_that_of_a_person(tmp_path):
+    make(tmp_path / "a.mp3")
+    tags = ID3()
+    tags.add(COMM(encoding=3, lang="eng", desc="iTunNORM", text=" 0000048A"))
+    tags.add(COMM(encoding=3, lang="eng", desc="more", text="Second"))
+    tags.add(COMM(encoding=3, lang="eng", desc="", text="First"))
+    tags.save(tmp_path / "a.mp3")
+    rewrite(tmp_path / "a.mp3", tmp_path / "a.flac")
+    assert FLAC(tmp_path / "a.flac")["comment"] == ["First"]

@@ -165,3 +165,25 @@ def test_a_wav_beyond_4_gib_becomes_rf64_and_an_aiff_is_refused(tmp_path, monkey
     np.testing.assert_array_equal(load(source), load(tmp_path / "again.wav"))
     with open_audio(source) as recording, pytest.raises(UsageError, match="4 GiB"):
         recording.check_output(tmp_path / "out.aiff")
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), [(".mp3", "MPEG_LAYER_III"), (".ogg", "VORBIS"), (".opus", "OPUS")])
+def test_what_is_no_number_or_absurd_stops_no_encoder(tmp_path, suffix, subtype):
+    samples = np.zeros((1, 9600), dtype=np.float32)
+    samples[0, 2000:2004] = np.nan, np.inf, -np.inf, 1e30
+    soundfile.write(tmp_path / "a.wav", samples.T, 48000, "FLOAT")
+    with open_audio(tmp_path / "a.wav") as recording, recording.writer(tmp_path / f"b{suffix}") as writer:
+        writer.write(samples)
+    info = soundfile.info(tmp_path / f"b{suffix}")
+    assert (info.frames, info.subtype) == (9600, subtype)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "ULAW", "ALAW"])
+@pytest.mark.parametrize("length", [1, 801, 802])
+def test_an_aiff_of_single_bytes_has_any_length(tmp_path, subtype, length):
+    soundfile.write(tmp_path / "a.wav", RNG.uniform(-0.5, 0.5, length), 8000, subtype)
+    for before, after in (("a.wav", "b.aifc"), ("b.aifc", "c.aifc")):
+        with open_audio(tmp_path / before) as recording, recording.writer(tmp_path / after) as writer:
+            writer.write(recording.read(0, length))
+    for name in ("b.aifc", "c.aifc"):
+        assert np.array_equal(soundfile.read(tmp_path / name)[0], soundfile.read(tmp_path / "a.wav")[0])

@@ -260,13 +260,18 @@ def test_the_pages_of_a_tiff_keep_size_mode_and_compression(tmp_path):
             np.testing.assert_array_equal(np.array(after), np.array(before))
 
 
-def test_white_is_zero_stays_so(tmp_path):
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_where_white_is_zero_the_picture_looks_the_same(tmp_path, suffix):
+    """Of 16 bits Pillow gives the numbers in the file, whatever they mean."""
     deep = RNG.integers(0, 65536, (6, 5), dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "in.tif", tiffinfo={262: 0})
-    save(tmp_path / "in.tif", tmp_path / "out.tif")
-    with Image.open(tmp_path / "out.tif") as image:
-        assert image.tag_v2[262] == 0
-        np.testing.assert_array_equal(np.array(image), deep)
+    with open_image(tmp_path / "in.tif") as picture:
+        seen = next(picture.frames).read(0, 6)[0]
+    np.testing.assert_allclose(seen, 1 - deep / 65535, atol=1e-6)
+    save(tmp_path / "in.tif", tmp_path / f"out{suffix}")
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert suffix == ".png" or image.tag_v2[262] == 1
+        np.testing.assert_array_equal(np.array(image), 65535 - deep)
 
 
 def animation(path: Path, mode: str, **options) -> list[Image.Image]:
@@ -276,6 +281,17 @@ def animation(path: Path, mode: str, **options) -> list[Image.Image]:
             frame.paste((0, 0, 0, 0), (4 * number, 0, 4 * number + 8, 24))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=[40, 120, 200], loop=3, **options)
     return frames
+
+
+@pytest.mark.parametrize("after", [".gif", ".png", ".webp"])
+def test_an_animation_that_plays_once_does_so_everywhere(tmp_path, after):
+    frames = [photo("P", shift=3 * number) for number in range(3)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=40)
+    save(tmp_path / "in.gif", tmp_path / f"once{after}")
+    save(tmp_path / f"once{after}", tmp_path / f"again{after}")
+    for name in ("once", "again"):
+        with Image.open(tmp_path / f"{name}{after}") as image:
+            assert image.info.get("loop") == (None if after == ".gif" else 1)
 
 
 @pytest.mark.parametrize("before", [".gif", ".png", ".webp", ".avif"])
@@ -294,7 +310,8 @@ def test_an_animation_keeps_its_frames_durations_and_loop(tmp_path, before, afte
     assert durations(target) == durations(source) == [40, 120, 200]
     if ".avif" not in (before, after):  # it does not tell
         with Image.open(target) as image:
-            assert image.info["loop"] == 3
+            plays = {".gif": 4}.get(before, 3)  # GIF counts repetitions
+            assert image.info["loop"] == (plays - 1 if after == ".gif" else plays)
     lossy = after == ".avif" or (after == ".webp" and before != ".webp")
     assert difference(source, target) <= (6 if lossy else 0)  # sharp edges, coarse chroma
 

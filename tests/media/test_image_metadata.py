@@ -8,6 +8,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from denoise.media.image import open_image
+from denoise.media.image_metadata import without_thumbnail
 
 RNG = np.random.default_rng(2)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -246,3 +247,62 @@ def test_a_grey_profile_does_not_go_onto_colour(tmp_path):
     save(tmp_path / "in.png", tmp_path / "out.webp")
     with Image.open(tmp_path / "out.webp") as after:
         assert "icc_profile" not in after.info
+
+
+@pytest.mark.parametrize("order", [b"II", b"MM"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_small_copy_of_the_old_picture_does_not_stay(tmp_path, order, suffix):
+    """EXIF by hand: a directory with a maker and one with a thumbnail; nothing but the thumbnail changes."""
+    endian = "<" if order == b"II" else ">"
+    small = b"\xff\xd8" + bytes(range(1, 250)) + b"\xff\xd9"
+    first = struct.pack(endian + "HHHL4sL", 1, 0x010F, 2, 4, b"ABC\0", 26)
+    second = struct.pack(endian + "HHHLLHHLLL", 2, 513, 4, 1, 56, 514, 4, 1, len(small), 0)
+    block = b"Exif\0\0" + order + struct.pack(endian + "HL", 42, 8) + first + second + small
+    assert len(first) == 18 and len(second) == 30
+    photo().save(tmp_path / "in.jpg", exif=block)
+    save(tmp_path / "in.jpg", tmp_path / f"out{suffix}")
+    data = (tmp_path / f"out{suffix}").read_bytes()
+    assert small[2:100] in (tmp_path / "in.jpg").read_bytes() and small[2:100] not in data
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert image.getexif()[0x010F] == "ABC" and not image.getexif().get_ifd(1)
+        if suffix == ".jpg":
+            gone = block[:28] + bytes(4) + block[32:62] + bytes(len(small))
+            assert image.info["exif"] == gone
+
+
+def test_a_damaged_exif_block_stays_as_it_is(tmp_path):
+    for length in (6, 13, 14, 20, 40):
+        block = (b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + bytes(range(64)))[:length]
+        assert without_thumbnail(block) == block
+
+
+def test_a_profile_for_grey_does_not_go_onto_colour(tmp_path):
+    grey = bytearray(ICC)
+    grey[16:20] = b"GRAY"
+    picture = photo().convert("L")
+    picture.save(tmp_path / "in.png", icc_profile=bytes(grey), transparency=7)
+    for suffix in (".webp", ".avif"):
+        save(tmp_path / "in.png", tmp_path / f"out{suffix}")
+        with Image.open(tmp_path / f"out{suffix}") as image:
+            assert image.mode == "RGBA" and "icc_profile" not in image.info
+    save(tmp_path / "in.png", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.info["icc_profile"] == bytes(grey)
+
+
+def test_a_progressive_jpeg_stays_one(tmp_path):
+    for progressive in (True, False):
+        photo().save(tmp_path / "in.jpg", progressive=progressive)
+        save(tmp_path / "in.jpg", tmp_path / "out.jpg")
+        with Image.open(tmp_path / "out.jpg") as image:
+            assert bool(image.info.get("progressive")) == progressive
+
+
+def test_a_colour_space_that_only_avif_names_is_told(tmp_path):
+    photo().save(tmp_path / "a.avif")
+    data = (tmp_path / "a.avif").read_bytes()
+    place = data.index(b"colrnclx") + 8
+    (tmp_path / "b.avif").write_bytes(data[:place] + b"\0\x0c" + data[place + 2 :])  # Display P3
+    for name, told in (("a", False), ("b", True)):
+        with open_image(tmp_path / f"{name}.avif") as picture:
+            assert ("counts as sRGB" in picture.left_out) == told
