@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,9 +82,10 @@ def riff_texts(path: Path) -> dict[str, str]:
             while place + 8 <= len(data):
                 key, size = struct.unpack_from("<4sL", data, place)
                 text = data[place + 8 : place + 8 + size].split(b"\0")[0]
-                with contextlib.suppress(UnicodeDecodeError):
-                    texts[key] = text.decode("cp1252")
+                try:
                     texts[key] = text.decode()
+                except UnicodeDecodeError:
+                    texts[key] = text.decode("cp1252", "replace")
                 place += 8 + size + size % 2
     return {_INFO[key]: text for key, text in texts.items() if key in _INFO and text}
 

@@ -33,10 +33,14 @@ from denoise.media.audio_formats import RIFF, Source
 INFO = ("title", "copyright", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 
 _IN_OTHER_WORDS = {"TDRC", "TDOR", "TIPL", "TMCL"}  # of ID3 2.4, which 2.3 says by other frames
+_OF_PROGRAMS = ("itun", "musicbrainz ")  # what players note about the coding, and names that stand there twice
 _PICTURE = "metadata_block_picture"
-_AV_NAMES = {"track": "tracknumber", "disc": "discnumber", "album_artist": "albumartist"}
+_AV_NAMES = {"track": "tracknumber", "disc": "discnumber", "album_artist": "albumartist", "sort_name": "titlesort"}
+_AV_NAMES |= {
+    f"sort_{name}": f"{name.replace('_', '')}sort" for name in ("album", "artist", "album_artist", "composer")
+}
 _AV_LAYOUT = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "handler_name"}
-_AV_LAYOUT |= {"vendor_id", "language", "duration", "number_of_frames", "number_of_bytes", "bps"}
+_AV_LAYOUT |= {"vendor_id", "language", "duration", "number_of_frames", "number_of_bytes", "bps", "gapless_playback"}
 
 
 @dataclass
@@ -76,7 +80,12 @@ def read_tags(path: Path, source: Source, av_tags: Mapping[str, str], info: Mapp
             tags.pictures += [_cover(cover) for cover in (MP4(path).tags or {}).get("covr", [])]
     named = {_AV_NAMES.get(name.lower(), name.lower()): text for name, text in {**info, **av_tags}.items()}
     known = {name.lower() for name, _ in tags.texts} | _AV_LAYOUT | {"software"}
-    tags.texts += [(name, text) for name, text in named.items() if name not in known]
+    added = [(name, text) for name, text in named.items() if name not in known and not name.startswith(_OF_PROGRAMS)]
+    tags.texts += added
+    if tags.id3 is not None and added:
+        whole = ID3()
+        _add(whole, [*tags.id3.values(), *_to_id3(Tags(added)).values()])
+        tags.id3 = whole
     return tags
 
 
@@ -105,12 +114,12 @@ def write_tags(file: IO[bytes], form: str, subtype: str, tags: Tags, source: Pat
         version = 3 if frames.version[:2] == (2, 3) else 4
         if form == "MP3":
             whole = ID3()
-            _add(whole, frames)
+            _add(whole, frames.values())
         else:
             chunked = (AIFF if form == "AIFF" else WAVE)(file)
             chunked.add_tags()
             whole = chunked.tags
-            _add(whole, frames)
+            _add(whole, frames.values())
         if version == 3:
             whole.update_to_v23()
             for frame in frames.values():  # mutagen drops what 2.3 does not list, but many programs write
@@ -125,8 +134,8 @@ def _save(tagged: Any, file: IO[bytes]) -> None:
     tagged.save(file)
 
 
-def _add(whole: Any, frames: Any) -> None:
-    for frame in frames.values():
+def _add(whole: Any, frames: Iterable[Any]) -> None:
+    for frame in frames:
         whole.add(frame)
 
 
@@ -152,7 +161,7 @@ def _of_vorbis(comments: Any) -> Tags:
 
 def _of_id3(frames: Any) -> Tags:
     whole, buffer = ID3(), BytesIO()
-    _add(whole, frames)
+    _add(whole, frames.values())
     whole.save(buffer)
     buffer.seek(0)
     tags = Tags(_pairs(EasyID3(buffer)) if len(whole) else [], [], frames)

@@ -153,6 +153,7 @@ def encode(file: IO[bytes], target: str, source: str, frames: Sequence[Frame], c
     """Write the frames of a picture of format `source` into an open file, the encoder reading the rasters in place."""
     images = [_fit(_image(frame), target, one) for frame, one in zip(frames, carried, strict=True)]
     if target == "TIFF":
+        carried = [_with_fitting_profile(one, image.mode, target) for one, image in zip(carried, images, strict=True)]
         for image, one in zip(images, carried, strict=True):
             image.encoderinfo = _tiff_options(image, one.native if source == target else {})
         images[0].save(file, "TIFF", save_all=len(images) > 1, append_images=images[1:])
@@ -197,12 +198,16 @@ def _with_palette(image: Image.Image) -> Image.Image:
     return indexed
 
 
+def _with_fitting_profile(carried: Carried, mode: str, target: str) -> Carried:
+    """Without the profile where that is for grey, or of a grey picture, and what is stored is colour."""
+    grey = mode in {"1", "L", "LA", "I;16", "I;16B"}
+    colours = not grey or target == "WEBP" or (target == "AVIF" and mode == "LA")
+    unfit = colours and (carried.icc[16:20] == b"GRAY" or grey)
+    return replace(carried, icc=b"") if unfit else carried
+
+
 def _options(target: str, image: Image.Image, carried: Carried) -> dict[str, Any]:
-    grey = image.mode in {"1", "L", "LA"}
-    # A grey profile does not fit colours, and WebP (with AVIF for grey with alpha) stores grey as colours.
-    coloured = not grey or target == "WEBP" or (target == "AVIF" and image.mode == "LA")
-    if coloured and (carried.icc[16:20] == b"GRAY" or (grey and target == "WEBP")):
-        carried = replace(carried, icc=b"")
+    carried = _with_fitting_profile(carried, image.mode, target)
     if target == "PNG":
         return png_options(carried)
     if target == "JPEG":
@@ -230,12 +235,12 @@ def _plays(source: str, first: Image.Image) -> int:
 def _animation(target: str, images: Sequence[Image.Image], durations: Sequence[float], plays: int) -> dict[str, Any]:
     rounded = [round(duration) for duration in durations]  # milliseconds
     options: dict[str, Any] = {"save_all": True, "append_images": images[1:], "duration": rounded}
-    options["loop"] = plays
+    options["loop"] = min(plays, 65_535)  # GIF and WebP have two bytes for it
     if target == "PNG":
         hidden = bool(images[0].info.get("default_image"))  # the still picture for viewers without animation
         options |= {"default_image": hidden, "duration": durations[hidden:], "disposal": 0, "blend": 0}
     if target == "GIF":
-        options["loop"] = None if plays == 1 else max(plays - 1, 0)
+        options["loop"] = None if plays == 1 else min(max(plays - 1, 0), 65_535)
         # a transparent pixel shows what is below, so what was below has to go
         options["disposal"] = 2 if any("transparency" in image.info for image in images) else 1
     return options
@@ -243,13 +248,11 @@ def _animation(target: str, images: Sequence[Image.Image], durations: Sequence[f
 
 def _jpeg_encoding(image: JpegImageFile) -> dict[str, Any]:
     """The quantisation tables and subsampling of the file, or finer ones where Pillow cannot write them."""
-    progressive = {"progressive": True} if image.info.get("progressive") else {}
     tables = [image.quantization[layer[3]] for layer in image.layer]
     if len(tables) == 3 and image.info.get("adobe_transform") != 0:
         luma, chroma = tables[0], np.minimum(tables[1], tables[2]).tolist()
-        return {"quality": -1, "qtables": [luma, chroma], "subsampling": max(get_sampling(image), 0), **progressive}
+        return {"quality": -1, "qtables": [luma, chroma], "subsampling": max(get_sampling(image), 0)}
     return {
-        **progressive,
         "quality": -1,
         "qtables": [np.min(tables, axis=0).tolist()],
         "subsampling": 0 if len(tables) == 3 else -1,

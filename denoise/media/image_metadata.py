@@ -103,24 +103,29 @@ def parse_exif(block: bytes) -> Image.Exif:
 
 def without_thumbnail(exif: bytes) -> bytes:
     """An EXIF block without the small copy of the picture as it was: nothing in it moves, so maker notes stay true."""
-    block = bytearray(exif)
+    if exif[6:10] not in (b"II*\0", b"MM\0*"):
+        return exif
+    block, endian = bytearray(exif), "<" if exif[6:8] == b"II" else ">"
     with contextlib.suppress(struct.error):  # damaged ones stay as they are
-        endian = "<" if block[6:8] == b"II" else ">"
-
-        def entries(place: int) -> tuple[dict[int, int], int]:
-            (count,) = struct.unpack_from(endian + "H", block, place)
-            found = (struct.unpack_from(endian + "HHLL", block, place + 2 + 12 * k) for k in range(count))
-            return {tag: value for tag, _, _, value in found}, place + 2 + 12 * count
-
-        _, link = entries(6 + struct.unpack_from(endian + "L", block, 10)[0])
+        link, _ = _exif_directory(block, 6 + struct.unpack_from(endian + "L", block, 10)[0], endian)
         (second,) = struct.unpack_from(endian + "L", block, link)
         if second:
-            places, _ = entries(6 + second)
-            start, length = 6 + places.get(THUMBNAIL, 0), places.get(THUMBNAIL_BYTES, 0)
-            if THUMBNAIL in places and start + length <= len(block):
+            _, values = _exif_directory(block, 6 + second, endian)
+            start, length = 6 + values.get(THUMBNAIL, 0), values.get(THUMBNAIL_BYTES, 0)
+            if block[start : start + 2] == b"\xff\xd8" and start + length <= len(block):
                 block[start : start + length] = bytes(length)
             struct.pack_into(endian + "L", block, link, 0)
     return bytes(block)
+
+
+def _exif_directory(block: bytearray, place: int, endian: str) -> tuple[int, dict[int, int]]:
+    """Where the place of the next directory stands, and the values of the tags that are one number."""
+    (count,) = struct.unpack_from(endian + "H", block, place)
+    values = {}
+    for entry in range(place + 2, place + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(endian + "HH", block, entry)
+        (values[tag],) = struct.unpack_from(endian + ("H" if kind == 3 else "L"), block, entry + 8)
+    return place + 2 + 12 * count, values
 
 
 def png_options(carried: Carried) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class WholeCheckpoints(TorchCheckpointIO):
     Lightning writes to the folder for temporary files and moves the result, which is a copy where that folder is
     another disk, and asks for no flush. Here the file lies beside its target, is flushed, and is renamed.
 
-    A file that is there already is kept as `earlier-1.ckpt` and so on. A training that goes on replaces its own, which
-    are all but a `last.ckpt` other than the one that it goes on from.
+    A file that is there already is kept as `earlier-1.ckpt` and so on. A training that goes on replaces its own: those
+    beside the one that it goes on from, but for another `last.ckpt`.
 
     Args:
         trainer: knows what the training goes on from.
@@ -83,8 +83,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def _keep_earlier(self, path: Path) -> None:
         resumed = self.trainer.ckpt_path
-        own = resumed is not None and (path.stem != "last" or os.path.realpath(resumed) == os.path.realpath(path))
-        if own or not path.is_file():
+        if resumed is not None:
+            before, now = Path(os.path.realpath(resumed)), Path(os.path.realpath(path))
+            if before == now or (before.parent == now.parent and path.stem != "last"):
+                return
+        if not path.is_file():
             return
         names = (path.with_name(f"earlier-{number}.ckpt") for number in itertools.count(1))
         kept = next(name for name in names if not name.exists())

@@ -224,18 +224,18 @@ def test_empty_texts_stop_nothing(tmp_path, after):
     assert soundfile.info(tmp_path / f"b{after}").frames == 5000
 
 
-@pytest.mark.parametrize("coding", ["utf-8", "cp1252"])
-def test_texts_of_a_wav_in_either_code(tmp_path, coding):
+@pytest.mark.parametrize(("coding", "artist"), [("utf-8", "Анна Ángel"), ("cp1252", "Müller")])
+def test_texts_of_a_wav_in_either_code(tmp_path, coding, artist):
     make(tmp_path / "a.wav")
     texts = b""
-    for name, text in ((b"IART", "Müller"), (b"INAM", TITLE), (b"ISFT", "Recorder")):
+    for name, text in ((b"IART", artist), (b"INAM", TITLE), (b"ISFT", "Recorder")):
         data = text.encode(coding) + b"\0"
         texts += name + struct.pack("<L", len(data)) + data + b"\0" * (len(data) % 2)
     with (tmp_path / "a.wav").open("ab") as file:
         file.write(b"LIST" + struct.pack("<L", len(texts) + 4) + b"INFO" + texts)
     rewrite(tmp_path / "a.wav", tmp_path / "a.flac")
     flac = FLAC(tmp_path / "a.flac")
-    assert (flac["artist"], flac["title"]) == (["Müller"], [TITLE]) and "software" not in flac
+    assert (flac["artist"], flac["title"]) == ([artist], [TITLE]) and "software" not in flac
 
 
 def test_what_id3_lacks_comes_from_the_texts_of_the_wav(tmp_path):
@@ -249,6 +249,10 @@ def test_what_id3_lacks_comes_from_the_texts_of_the_wav(tmp_path):
     rewrite(tmp_path / "a.wav", tmp_path / "a.flac")
     flac = FLAC(tmp_path / "a.flac")
     assert (flac["artist"], flac["title"]) == (["Ann"], [TITLE])
+    for name, kind in (("a.mp3", MP3), ("a.aiff", AIFF)):
+        rewrite(tmp_path / "a.wav", tmp_path / name)
+        frames = kind(tmp_path / name).tags
+        assert (str(frames["TPE1"]), str(frames["TIT2"])) == ("Ann", TITLE)
 
 
 def test_the_comment_is_that_of_a_person(tmp_path):

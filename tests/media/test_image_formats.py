@@ -294,6 +294,15 @@ def test_an_animation_that_plays_once_does_so_everywhere(tmp_path, after):
             assert image.info.get("loop") == (None if after == ".gif" else 1)
 
 
+@pytest.mark.parametrize("after", [".gif", ".png", ".webp"])
+def test_an_animation_that_plays_as_often_as_a_gif_can(tmp_path, after):
+    frames = [photo("P", shift=3 * number) for number in range(3)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=40, loop=65_535)
+    save(tmp_path / "in.gif", tmp_path / f"out{after}")
+    with Image.open(tmp_path / f"out{after}") as image:
+        assert image.info["loop"] == 65_535
+
+
 @pytest.mark.parametrize("before", [".gif", ".png", ".webp", ".avif"])
 @pytest.mark.parametrize("after", [".gif", ".png", ".webp", ".avif"])
 def test_an_animation_keeps_its_frames_durations_and_loop(tmp_path, before, after):

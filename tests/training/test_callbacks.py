@@ -74,6 +74,10 @@ def test_what_another_training_left_is_kept(tmp_path: Path) -> None:
         _checkpoints(path).save_checkpoint({"step": torch.tensor(number)}, tmp_path / "best.ckpt")
     steps = {file.stem: int(torch.load(file)["step"]) for file in tmp_path.iterdir()}
     assert steps == {"earlier-1": 1, "earlier-2": 2, "earlier-3": 4, "last": 5, "best": 7}
+    other = tmp_path / "other" / "best.ckpt"
+    for resumed in (None, path):
+        _checkpoints(resumed).save_checkpoint({"step": torch.tensor(8)}, other)
+    assert sorted(file.stem for file in other.parent.iterdir()) == ["best", "earlier-1"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
