@@ -88,7 +88,8 @@ def restore(
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Replace outputs that exist. Of several inputs those older than theirs always are."
+            "--overwrite",
+            help="Replace outputs that exist. NAME.restored.EXT always is, and of several inputs what is older.",
         ),
     ] = False,
     device: Device = "auto",
@@ -200,7 +201,14 @@ def evaluate(
 def corrupt(
     source: Annotated[Path, typer.Argument(help="A clean picture or recording.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
-    spec: Annotated[str, typer.Option("--with", help="Corruptions, joined by '+'.")] = "gaussian:sigma=25",
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="Corruptions, joined by '+'; by default gaussian:sigma=25 for a picture, noise for a recording.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:

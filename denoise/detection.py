@@ -107,9 +107,10 @@ def detect(
         progress: told how far the work is.
 
     Raises:
-        UsageError: an option is out of range, or there is nothing to judge or to calibrate with.
+        UsageError: an option is out of range, there is nothing to judge or to calibrate with, the weights are not an
+            autoencoder's, or the report would replace a table of something else.
         MediaError: an output cannot be written. A file that cannot be read is named among the failures instead.
-        ModelError: the weights are not an autoencoder's.
+        ModelError: the weights cannot be read.
     """
     if score not in get_args(Score) or pool not in get_args(Pool):
         raise UsageError(f"score={score}, pool={pool} is not known: choose error, code or both; max or mean.")
@@ -124,6 +125,9 @@ def detect(
         raise UsageError(f"bands={bands} is not allowed; give those of the spectrograms that the model saw.")
     check_rate(rate_hz)
     check_seed(seed)
+    if not data.exists():
+        raise UsageError(f"There is no file or folder {data}; check the name.")
+    _check_table(out / "scores.csv")
     examiner = Examiner(model, rate_hz, bands, device)
     usual = _normal_files(data, normal, out, examiner.card.medium)
     own = {path.resolve() for path in usual}
@@ -280,10 +284,18 @@ def _make_folder(folder: Path) -> None:
         raise MediaError(f"The folder {folder} cannot be made: {error.strerror}; choose another with -o.") from error
 
 
+def _check_table(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            first = file.readline(1000)
+        if first.strip() != ",".join(_COLUMNS).encode():
+            raise UsageError(f"{path} exists and is not of a report; choose another folder with -o.")
+
+
 def _write_scores(path: Path, findings: Sequence[Finding], failures: Sequence[Failure]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "error", "code_distance", "score", "p_value", "anomaly", "problem"])
+    table.writerow(_COLUMNS)
     for found in findings:
         numbers = [f"{value:.6g}" for value in (found.error, found.code_distance, found.value, found.p_value)]
         table.writerow([found.file, *numbers, int(found.anomaly), ""])
@@ -293,4 +305,5 @@ def _write_scores(path: Path, findings: Sequence[Finding], failures: Sequence[Fa
         file.write(text.getvalue().encode())
 
 
+_COLUMNS = ("file", "error", "code_distance", "score", "p_value", "anomaly", "problem")
 _NAMES = {"image": "pictures", "sound": "recordings"}

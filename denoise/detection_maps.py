@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from denoise.devices import choose_device
-from denoise.errors import MediaError, ModelError
+from denoise.errors import MediaError, UsageError
 from denoise.media.atomic import replacing
 from denoise.media.audio import open_audio
 from denoise.media.image import open_image
@@ -56,12 +56,12 @@ class Examiner:
     def __init__(self, model: Any, rate_hz: int = 16_000, bands: int = 64, device: str = "auto") -> None:
         weights = load(model)
         if not isinstance(weights.network, Autoencoder):
-            raise ModelError(
+            raise UsageError(
                 f"The network of {weights.card.name} is a {type(weights.network).__name__}, which has no code; "
                 "give weights of an Autoencoder, see recipes/autoencoders."
             )
         if weights.card.medium == "sound" and weights.network.channels != 1:
-            raise ModelError(f"{weights.card.name} takes {weights.network.channels} bands; spectrograms have one.")
+            raise UsageError(f"{weights.card.name} takes {weights.network.channels} bands; spectrograms have one.")
         self.card = weights.card
         self.rate_hz, self.bands = rate_hz, bands
         self.device = choose_device(device)

@@ -3,7 +3,7 @@
     DenoiseError          exit code 1
     ├── UsageError        exit code 2: the request itself cannot be carried out as asked
     ├── MediaError        a file cannot be read or written
-    └── ModelError        weights cannot be found, read or trusted
+    └── ModelError        weights cannot be read or trusted
 
 Every message is one sentence or two: what came, what is allowed, what to do.
 """
@@ -28,4 +28,4 @@ class MediaError(DenoiseError):
 
 
 class ModelError(DenoiseError):
-    """Weights or their config cannot be found, read or trusted."""
+    """Weights or their config cannot be read or trusted."""

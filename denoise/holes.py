@@ -18,6 +18,7 @@ from denoise.options import Options
 
 _LOSSY = {"JPEG", "WEBP", "AVIF"}
 _LOSSY_LEVELS = 16
+_BLED_LEVELS, _BLED_PX = 80, 8  # how far compression takes the border of a painted place from its colour, and where
 _ROWS = 256
 _PEAKS = (1, 255, 65_535)
 """White in whole numbers; beside these the most that the type can hold"""
@@ -31,7 +32,7 @@ def find_holes(picture: Picture, frame: Frame, options: Options) -> Mask:
         MediaError: the mask cannot be read.
     """
     if options.mask_color is not None:
-        mask = _of_colour(frame, options.mask_color, _LOSSY_LEVELS if picture.format in _LOSSY else 0)
+        mask = _of_colour(frame, options.mask_color, picture.format in _LOSSY)
     elif options.by_alpha:
         mask = _transparent(picture, frame)
     else:
@@ -39,6 +40,15 @@ def find_holes(picture: Picture, frame: Frame, options: Options) -> Mask:
     mask = dilate(mask, options.dilate_px)
     check_holes(mask, picture.path.name)
     return mask
+
+
+def note_on_holes(picture: Picture, mask: Mask, options: Options) -> list[str]:
+    """What to know of what `find_holes` found, in a sentence; none where it is as asked for."""
+    if not mask.any():
+        return ["Nothing is marked as a hole, so nothing was filled."]
+    if options.mask_color is not None and picture.format in _LOSSY:
+        return ["Lossy compression mixes thin lines with what is beside them, so some may be left; then give a mask."]
+    return []
 
 
 def with_mask_read(options: Options) -> Options:
@@ -124,19 +134,24 @@ def _fitted(mask: Mask, picture: Picture, frame: Frame) -> Mask:
     )
 
 
-def _of_colour(frame: Frame, colour: str, tolerance: int) -> Mask:
+def _of_colour(frame: Frame, colour: str, lossy: bool) -> Mask:
+    """Where that colour is, give or take what lossy compression does to it, above all at the border of the place."""
     try:
         wanted = np.array(ImageColor.getrgb(colour)[:3], dtype=np.float32)
     except ValueError:
         raise UsageError(f"{colour!r} is no colour; give one such as '#ff00ff' or 'magenta'.") from None
     if frame.channels not in (1, 3):
         raise UsageError("A colour marks holes in gray and RGB pictures only; give a mask picture.")
-    near = (tolerance + 0.5) / 255
-    parts = [
-        (np.abs(rows - wanted[:, None, None] / 255) <= near).all(0)
-        for rows in (frame.read(start, min(start + _ROWS, frame.size[1])) for start in range(0, frame.size[1], _ROWS))
-    ]
-    return np.concatenate(parts)
+    parts = []
+    for start in range(0, frame.size[1], _ROWS):
+        rows = frame.read(start, min(start + _ROWS, frame.size[1]))
+        parts.append(np.abs(rows - wanted[:, None, None] / 255).max(0) * 255)
+    off = np.concatenate(parts)
+    if not lossy:
+        return np.asarray(off <= 0.5)
+    from scipy.ndimage import binary_dilation
+
+    return np.asarray(binary_dilation(off <= _LOSSY_LEVELS + 0.5, iterations=_BLED_PX, mask=off <= _BLED_LEVELS))
 
 
 def _transparent(picture: Picture, frame: Frame) -> Mask:

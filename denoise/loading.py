@@ -10,7 +10,7 @@ from typing import Any
 from denoise import pretrained
 from denoise.devices import choose_device, choose_dtype
 from denoise.ensemble import check_ensemble
-from denoise.errors import ModelError, UsageError
+from denoise.errors import UsageError
 from denoise.networks.spectral import SpectralUNet
 from denoise.restorer import Restorer
 
@@ -90,11 +90,11 @@ class Restorers:
 
 
 def _check_restores(weights: pretrained.Weights, name: str | os.PathLike[str]) -> None:
-    """Raise ModelError for an autoencoder whose signal is no sound and no colour picture: its code is of use."""
+    """Raise UsageError for an autoencoder whose signal is no sound and no colour picture: its code is of use."""
     is_spectral = isinstance(weights.network, SpectralUNet)
     is_colour = getattr(weights.network, "channels", None) == 3
     if not (is_spectral if weights.card.medium == "sound" else is_colour):
-        raise ModelError(
+        raise UsageError(
             f"The weights {str(name)!r} are an autoencoder's for gray pictures or spectrograms and restore no files; "
             "use them with `denoise detect` or, for pictures, `denoise index`."
         )

@@ -72,7 +72,10 @@ class Options:
         if self.clip not in ("none", "rescale"):
             raise UsageError(f"Clip {self.clip!r} is neither 'none' nor 'rescale'.")
         if not 0 <= self.start_s < (math.inf if self.end_s is None else self.end_s):
-            raise UsageError(f"From {self.start_s} s to {self.end_s} s is no part of a sound; start before the end.")
+            end = "the end" if self.end_s is None else f"{self.end_s:g} s"
+            raise UsageError(
+                f"From {self.start_s:g} s to {end} is no part of a sound; start from 0 s on, and end later."
+            )
         if self.mask is not None and self.mask_color is not None:
             raise UsageError("Holes are where a mask says or where a colour says; give one of the two.")
         if self.dilate_px < 0 or (self.dilate_px > 0 and not self.fills):

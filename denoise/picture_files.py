@@ -13,7 +13,7 @@ from torch import Tensor
 
 from denoise.compare import Comparison
 from denoise.corruptions.base import Corruption
-from denoise.holes import find_holes, has_square, with_mask_read
+from denoise.holes import find_holes, has_square, note_on_holes, with_mask_read
 from denoise.inpainter import Inpainter
 from denoise.media.atomic import copy_file
 from denoise.media.image import Frame, open_image
@@ -77,6 +77,7 @@ def restore_picture_file(
                 notes += _too_wide(inpainter, mask)
                 _fill_frame(inpainter, frame, mask, options, report)
                 filled += int(mask.sum())
+                notes += note_on_holes(picture, mask, options)
             if restorer is not None:
                 levels.append(round(_restore_frame(restorer, frame, options, report).sigma, 2))
             pixels += frame.size[0] * frame.size[1]

@@ -72,8 +72,8 @@ def restore(
     """Restore a file, several files, or a picture or sound in memory.
 
     Args:
-        source: a path, a list of paths, a picture as tensor, array or PIL image (see `Restorer`), or a waveform as
-            tensor or array (see `SoundRestorer`) together with its `rate_hz`.
+        source: a path, a list of paths or a folder, a picture as tensor, array or PIL image (see `Restorer`), or a
+            waveform as tensor or array (see `SoundRestorer`) together with its `rate_hz`.
         out: file to write for one path (default `NAME.restored.EXT` beside it), folder to write for a list.
         model: name of shipped weights, or a folder of weights; by default `photo` for pictures, `inpaint` for pictures
             with a mask, `speech` for sound. With a mask, naming weights against noise has both done.
@@ -102,6 +102,8 @@ def restore(
         sigma, strength, attenuation_db, clip, start_s, end_s, before_after, removed, mask, mask_color, dilate_px
     )
     restorers = Restorers(model, device, dtype, ensemble)
+    if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+        source = [source]
     if isinstance(source, str | os.PathLike):
         source, target = Path(source), single_target(Path(source), out, overwrite)
         check_extras(source, target, options, overwrite)
@@ -145,6 +147,8 @@ def restore_file(
             raise UsageError(f"{source} is sound and a mask is for pictures; leave it out.")
         restorer = restorers.find("sound", source)
         return restore_sound_file(restorer, source, target, options, progress)
+    if options.residual is not None:
+        raise UsageError(f"{source} is a picture and a residual is of sound; --compare shows what was taken out.")
     inpainter = restorers.find("holes", source) if options.fills else None
     restorer = restorers.find("image", source) if inpainter is None or "image" in restorers.named else None
     return restore_picture_file(restorer, source, target, options, progress, inpainter)
@@ -189,6 +193,10 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
             (its own is allowed with `overwrite`).
     """
     pairs: list[tuple[Path, Path]] = []
+    if out is not None:
+        named = is_image(out) or is_audio(out)
+        if Path(out).is_file() or (named and not Path(out).exists()):
+            raise UsageError(f"Several inputs need a folder to go to, and {out} is a file; give one with -o.")
     for source in sources:
         if source.is_dir():
             pairs += _folder_jobs(source, out)
@@ -264,8 +272,12 @@ def check_extras(source: Path, target: Path, options: Options, overwrite: bool) 
         taken[place] = what
 
 
-def corrupt_file(source: PathLike, target: PathLike, spec: str, seed: int = 0) -> Path:
-    """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`."""
+def corrupt_file(source: PathLike, target: PathLike, spec: str | None = None, seed: int = 0) -> Path:
+    """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`.
+
+    By default a picture gets `gaussian:sigma=25` and a recording `noise`.
+    """
+    spec = spec or ("noise" if is_audio(source) else "gaussian:sigma=25")
     corruption = parse(spec)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)

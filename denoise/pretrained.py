@@ -94,7 +94,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     for folder in (*shipped, path.parent if path.name == WEIGHTS else path):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder
-    raise ModelError(
+    raise UsageError(
         f"There are no weights called {str(name_or_path)!r}; shipped are {', '.join(names()) or 'none'}, "
         f"or give a folder that holds {CONFIG} and {WEIGHTS}."
     )
@@ -136,8 +136,16 @@ def load(name_or_path: str | os.PathLike[str]) -> Weights:
 
 
 def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
-    """Write a weights folder: float16 safetensors, config, card and metrics; raises ModelError when it cannot."""
+    """Write a weights folder: float16 safetensors, config, card and metrics.
+
+    Raises:
+        UsageError: the folder holds files of those names that are not of weights.
+        ModelError: the weights are not finite, or a file cannot be written.
+    """
     folder = Path(folder)
+    taken = [name for name in (CONFIG, METRICS, README) if (folder / name).exists()]
+    if taken and not (folder / WEIGHTS).is_file():
+        raise UsageError(f"{folder} holds a {taken[0]} that is not of weights; give a folder of its own with -o.")
     tensors: dict[str, Tensor] = {}
     config: dict[str, Any] = {}
     for part in ("network", "noise_level"):

@@ -80,7 +80,7 @@ def index(
     Raises:
         UsageError: no such folder, no picture in it, no model, an index of another folder or with other weights, or
             FAISS is missing.
-        ModelError: the weights cannot be found or read.
+        ModelError: the weights cannot be read.
         MediaError: the index cannot be read or written.
     """
     began = time.perf_counter()
@@ -152,7 +152,7 @@ def search(
 
     Raises:
         UsageError: no index there, one with other weights, `k` below 1, a sheet that exists, or FAISS is missing.
-        ModelError: the weights of the index cannot be found or read.
+        ModelError: the weights of the index cannot be read.
         MediaError: a file cannot be read or written.
     """
     _faiss()

@@ -49,7 +49,7 @@ class Coder:
         model: name or folder of weights of an `Autoencoder`.
 
     Raises:
-        ModelError: there are no such weights.
+        ModelError: the weights cannot be read.
         UsageError: they are of another network, which has no code.
     """
 

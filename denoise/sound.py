@@ -19,6 +19,7 @@ from denoise.windows import Read, Windows, rows_of, sweep_rows
 
 WINDOW_S = 20.0
 LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
+MOST_CHANNELS = 128  # of a waveform in memory
 
 
 class SoundRestorer:
@@ -123,6 +124,12 @@ def as_tensor(waveform: Any) -> Tensor:
         raise UsageError(f"Samples of {waveform.dtype} have no scale; give floats with full scale at 1.")
     if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) == 0):
         raise UsageError(f"Sound of shape {tuple(waveform.shape)} is neither [T] nor [C, T] with a channel.")
+    channels = len(waveform) if waveform.ndim == 2 else 1
+    if channels > MOST_CHANNELS or (channels > 16 and 0 < waveform.shape[1] < channels):
+        raise UsageError(
+            f"Sound of shape {tuple(waveform.shape)} is [C, T] with {channels} channels; where that was [T, C], as "
+            "soundfile gives it, turn it over with .T."
+        )
     if isinstance(waveform, np.ndarray):
         # PyTorch takes no array that is reversed, read-only or of another byte order or over 64 bits.
         dtype = np.float64 if waveform.dtype.itemsize > 8 else waveform.dtype.newbyteorder("=")

@@ -74,6 +74,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
         "compare into nowhere": ([good, "--compare", folder / "nowhere" / "c.png"], 2),
         "several onto themselves": ([good, folder / "large.png", "-o", folder], 2),
         "unknown device of several": ([good, folder / "large.png", "--device", "abacus"], 2),
+        "several into a file": ([good, folder / "large.png", "-o", folder / "text.txt"], 2),
+        "several into a picture": ([good, folder / "large.png", "-o", folder / "new.png"], 2),
+        "residual of a picture": ([good, "--residual", folder / "r.wav"], 2),
         "name too long": ([folder / ("x" * 300 + ".png")], 1),
         "mask missing": ([good, "--mask", folder / "none.png"], 2),
         "mask damaged": ([good, "--mask", folder / "cut.png"], 1),
@@ -90,7 +93,9 @@ CASES = """missing|empty|truncated|no picture|not a picture's name|output = inpu
 sigma no number|sigma out of range|strength out of range|folder without -o|unknown option|unknown dtype
 compare of several|mask missing|mask damaged|mask covers all|mask of another size|no alpha|no colour|mask and colour
 dilate alone
-compare of no format|compare into nowhere|several onto themselves|unknown device of several|name too long"""
+compare of no format|compare into nowhere|several onto themselves|unknown device of several|name too long
+several into a file
+several into a picture|residual of a picture"""
 
 
 @pytest.mark.parametrize("case", CASES.replace("\n", "|").split("|"))
@@ -128,7 +133,7 @@ def test_evaluate_holes(
 
 
 def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 1
+    assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 2
     assert "no weights called 'nonesuch'" in capsys.readouterr().err
 
 

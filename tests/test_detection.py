@@ -13,7 +13,7 @@ import denoise.detection_maps as maps_module
 from denoise import pretrained
 from denoise.detection import conformal_threshold, detect
 from denoise.detection_maps import Examiner, code_distance
-from denoise.errors import ModelError, UsageError
+from denoise.errors import UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.logmel import log_mel
 from denoise.windows import Windows
@@ -162,7 +162,7 @@ def test_bands(tmp_path: Path, tiny_weights: Path) -> None:
     assert colour.read(tmp_path / "gray.png").shape == colour.read(tmp_path / "colour.png").shape == (3, 9, 11)
     with pytest.raises(Exception, match="4 bands"):
         gray.read(tmp_path / "cmyk.tif")
-    with pytest.raises(ModelError, match="UNet"):
+    with pytest.raises(UsageError, match="UNet"):
         Examiner(tiny_weights)
 
 
@@ -208,7 +208,7 @@ def test_refusals(pictures: Path, tmp_path: Path) -> None:
         ({"false_alarm_rate": 1.5}, "out of range"),
         ({"false_alarm_rate": 0.001}, "takes 999"),
         ({"out": pictures / "line" / "bad 0.png"}, "is a file"),
-        ({"data": pictures / "nothing", "normal": pictures / "normal"}, "no folder"),
+        ({"data": pictures / "nothing", "normal": pictures / "normal"}, "no file or folder"),
         ({"data": pictures / "line"}, "What is normal"),
         ({"normal": pictures / "line" / "bad 0.png"}, "at least two"),
         ({"data": pictures / "normal", "normal": pictures / "normal"}, "nothing to judge"),

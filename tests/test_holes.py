@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from denoise.errors import UsageError
-from denoise.holes import as_mask, check_holes, dilate, find_holes, has_square
+from denoise.holes import as_mask, check_holes, dilate, find_holes, has_square, note_on_holes
 from denoise.media.image import open_image
 from denoise.media.mask import Mask
 from denoise.options import Options
@@ -156,3 +156,30 @@ def test_no_transparency(noisy_png: Path) -> None:
 def test_options_that_make_no_sense(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=r"one of the two|is not allowed"):
         Options(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_colour_is_found_where_compression_has_changed_it(tmp_path: Path) -> None:
+    """Chroma at half the resolution takes the border of a painted place far from its colour."""
+    rows = photo(120, 160)
+    painted = np.zeros((120, 160), dtype=bool)
+    painted[20:29, 10:150] = painted[40:110, 70:78] = True
+    rows[painted] = 255, 0, 255
+    Image.fromarray(rows).save(tmp_path / "a.jpg", quality=90, subsampling=2)
+    mask = found(tmp_path / "a.jpg", mask_color="#ff00ff")
+    assert mask[painted].mean() > 0.97 and mask[~painted].mean() < 0.02
+    Image.fromarray(rows).save(tmp_path / "a.png")
+    assert np.array_equal(found(tmp_path / "a.png", mask_color="#ff00ff"), painted)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "colour", "note"),
+    [(".png", "#ff00fe", "Nothing is marked"), (".jpg", "#ff00ff", "Lossy compression"), (".png", "#ff00ff", "")],
+)
+def test_what_is_noted_on_holes(tmp_path: Path, suffix: str, colour: str, note: str) -> None:
+    rows = photo()
+    rows[10:30, 10:30] = 255, 0, 255
+    Image.fromarray(rows).save(tmp_path / f"a{suffix}")
+    options = Options(mask_color=colour)
+    with open_image(tmp_path / f"a{suffix}") as picture:
+        notes = note_on_holes(picture, find_holes(picture, next(picture.frames), options), options)
+    assert len(notes) == bool(note) and all(one.startswith(note) for one in notes)

@@ -143,6 +143,13 @@ def test_folders_keep_their_tree_and_resume(tiny_weights: Path, tmp_path: Path) 
     assert run(overwrite=True) == ["a.png", "b.jpg"]
 
 
+def test_a_folder_is_restored_as_a_list_of_it(tiny_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "shoot").mkdir()
+    Image.fromarray(photo(16, 16)).save(tmp_path / "shoot" / "a.png")
+    (report,) = restore(tmp_path / "shoot", tiny_weights, out=tmp_path / "clean")
+    assert report.output == str(tmp_path / "clean" / "a.png")
+
+
 def test_folders_that_cannot_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="-o FOLDER"):
         pipeline.jobs([tmp_path], None)
@@ -182,8 +189,8 @@ def test_a_link_in_a_circle_is_one_failure(noisy_png: Path, tiny_weights: Path, 
     circle.symlink_to(circle)
     first, second = restore([circle, noisy_png], tiny_weights, out=tmp_path / "out", sigma=20)
     assert isinstance(first, pipeline.Failure) and Path(second.output).is_file()
-    (failure,) = restore([tmp_path / "out"], tiny_weights, out=circle)
-    assert isinstance(failure, pipeline.Failure)
+    with pytest.raises(UsageError, match="is a file"):
+        restore([tmp_path / "out"], tiny_weights, out=circle)
 
 
 def test_the_output_may_be_above_the_input(tiny_weights: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from denoise import pretrained
-from denoise.errors import ModelError
+from denoise.errors import ModelError, UsageError
 from denoise.networks import NoiseLevel, UNet
 from denoise.pretrained import CONFIG, METRICS, README, WEIGHTS, Card, Weights
 
@@ -88,7 +88,7 @@ def test_a_folder_or_its_weights_file_names_the_weights(folder: Path, monkeypatc
     assert pretrained.find(folder / WEIGHTS) == folder
     monkeypatch.chdir(folder)
     assert pretrained.find(".").resolve() == folder
-    with pytest.raises(ModelError, match="no weights called 'nothing'"):
+    with pytest.raises(UsageError, match="no weights called 'nothing'"):
         pretrained.find("nothing")
 
 
@@ -97,9 +97,9 @@ def test_shipped_weights_are_found_by_name(folder: Path, monkeypatch: pytest.Mon
     assert pretrained.names() == ["tiny"]
     assert pretrained.models() == [CARD]
     assert pretrained.find("tiny") == folder
-    with pytest.raises(ModelError, match=r"no weights called '\./tiny'"):
+    with pytest.raises(UsageError, match=r"no weights called '\./tiny'"):
         pretrained.find("./tiny")  # a folder of one's own, which is not there
-    with pytest.raises(ModelError, match="shipped are tiny"):
+    with pytest.raises(UsageError, match="shipped are tiny"):
         pretrained.find("big")
 
 
@@ -190,3 +190,14 @@ def test_a_card_says_one_of_two_things_about_the_level() -> None:
 def test_a_card_says_what_it_is_for(wrong: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"neither `image` nor `sound`|no number of pixels"):
         replace(CARD, **wrong)
+
+
+def test_files_of_something_else_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    weights = pretrained.load(folder)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "README.md").write_text("precious")
+    with pytest.raises(UsageError, match=r"holds a README\.md that is not of weights"):
+        pretrained.save(project, weights)
+    assert (project / "README.md").read_text() == "precious" and len(list(project.iterdir())) == 1
+    assert pretrained.save(folder, weights) == folder, "weights are"

@@ -288,3 +288,11 @@ def test_without_a_card_it_works_too(restorer: SoundRestorer) -> None:
     own = SoundRestorer(restorer.network, card("own", medium="sound"), "cpu")
     signal = wave(1, 1000)
     assert torch.equal(own(signal, 8000), restorer(signal, 8000))
+
+
+@pytest.mark.parametrize("shape", [(16_000, 2), (640, 2), (100, 2), (129, 4000)])
+def test_samples_by_channels_are_not_taken_for_channels(tiny_sound_weights: Path, shape: tuple[int, int]) -> None:
+    restorer = load(tiny_sound_weights, "cpu")
+    with pytest.raises(UsageError, match=r"turn it over with \.T"):
+        restorer(np.zeros(shape, np.float32), 16_000)
+    assert restorer(np.zeros((64, 100), np.float32), 16_000).shape == (64, 100)

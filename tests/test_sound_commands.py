@@ -14,7 +14,7 @@ from PIL import Image
 
 import denoise
 from denoise import loading, pipeline, sound_files
-from denoise.errors import MediaError, ModelError, UsageError
+from denoise.errors import MediaError, UsageError
 from denoise.loading import Restorers, load
 from denoise.options import Options
 from tests.conftest import photo, run, sound
@@ -123,7 +123,7 @@ def test_weights_are_loaded_once_and_only_when_needed(
     assert restorers.loaded == {}
     assert restorers.find("sound") is restorers.find("sound")
     assert list(restorers.loaded) == ["sound"]
-    with pytest.raises(ModelError, match="no weights called 'nonesuch'"):
+    with pytest.raises(UsageError, match="no weights called 'nonesuch'"):
         Restorers("nonesuch").find("sound")
     assert isinstance(load(tiny_weights), denoise.Restorer)
     assert isinstance(load(tiny_sound_weights), denoise.SoundRestorer)

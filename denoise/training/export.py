@@ -38,11 +38,12 @@ def export(
             checkpoint's own if it has one.
 
     Raises:
-        UsageError: a file is missing or is not what it should be, or `noise_level` estimates none.
+        UsageError: a file is missing or is not what it should be, `noise_level` estimates none, or the folder holds
+            files of something else.
         ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
     """
-    facts = _read_card(card)
     state = _read_checkpoint(Path(checkpoint))
+    facts = _read_card(card)
     ours = state["denoise"]
     metrics = ours["metrics"]
     if noise_level is not None:  # what was measured with the checkpoint's own estimator does not hold for another

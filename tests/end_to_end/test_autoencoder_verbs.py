@@ -61,6 +61,10 @@ def test_detect(
     assert run(monkeypatch, *arguments, "--score", "luck") == 2
     for option in (("--rate-hz", 0), ("--bands", 0), ("-o", photos)):
         assert run(monkeypatch, *arguments, *option) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "scores.csv").write_text("team,points")
+    assert run(monkeypatch, *arguments, "-o", tmp_path / "mine") == 2
+    assert (tmp_path / "mine" / "scores.csv").read_text() == "team,points"
     (photos / "broken.png").write_bytes(b"no picture")
     assert run(monkeypatch, *arguments, "--json") == 1
 
@@ -72,7 +76,7 @@ def test_codes_of_gray_pictures_and_spectrograms_restore_nothing(
     for medium, source in (("image", photos / "0.png"), ("sound", tmp_path / "a.wav")):
         weights = pretrained.Weights(Autoencoder(channels=1, widths=(8,)), None, card("gray", medium=medium))
         model = pretrained.save(tmp_path / "gray", weights)
-        assert run(monkeypatch, "restore", source, "--model", model, "--sigma", 25) == 1
+        assert run(monkeypatch, "restore", source, "--model", model, "--sigma", 25) == 2
         assert "denoise detect" in capsys.readouterr().err
 
 

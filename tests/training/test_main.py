@@ -143,7 +143,7 @@ def test_init_starts_from_weights(folder: Path) -> None:
     torch.testing.assert_close(trained, weights.network.head.weight.data, rtol=1e-3, atol=1e-6)
     with pytest.raises(ModelError, match=r"network of the weights w is not the recipe's: it has widths \[4, 4\]"):
         _train("--init", "w", "--model.network.widths", "[2, 4]")
-    with pytest.raises(ModelError, match="no weights called 'nowhere'"):
+    with pytest.raises(UsageError, match="no weights called 'nowhere'"):
         _train("--init", "nowhere")
 
 
