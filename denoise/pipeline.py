@@ -192,26 +192,30 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
         UsageError: there is nothing to restore, two inputs have the same output, or an output is an input
             (its own is allowed with `overwrite`).
     """
+    if out is not None and (Path(out).is_file() or ((is_image(out) or is_audio(out)) and not Path(out).exists())):
+        raise UsageError(f"Several inputs need a folder to go to, and {out} is a file; give one with -o.")
     pairs: list[tuple[Path, Path]] = []
-    if out is not None:
-        named = is_image(out) or is_audio(out)
-        if Path(out).is_file() or (named and not Path(out).exists()):
-            raise UsageError(f"Several inputs need a folder to go to, and {out} is a file; give one with -o.")
     for source in sources:
         if source.is_dir():
             pairs += _folder_jobs(source, out)
         else:
             pairs.append((source, default_output(source) if out is None else Path(out) / _named(source).name))
-    real = [(os.path.realpath(source), os.path.realpath(target)) for source, target in pairs]
-    counts = Counter(target for _, target in real)
+    counts = Counter(os.path.realpath(target) for _, target in pairs)
     if twice := sorted({Path(target).name for target, count in counts.items() if count > 1}):
         raise UsageError(f"Several inputs would be written to the same file: {', '.join(twice)}; restore them apart.")
+    return _apart(pairs, beside=out is None, overwrite=overwrite)
+
+
+def _apart(pairs: list[tuple[Path, Path]], beside: bool, overwrite: bool) -> list[tuple[Path, Path]]:
+    """The pairs whose input is not the output of another one; raises UsageError rather than replace an input unasked."""
+    real = [(os.path.realpath(source), os.path.realpath(target)) for source, target in pairs]
     inputs, made = {place for place, _ in real}, set()
     for (source, target), (place, goal) in zip(pairs, real, strict=True):
         if goal not in inputs or (overwrite and goal == place):
             continue
-        if out is not None:
-            raise UsageError(f"The output {target} is one of the inputs; choose another folder with -o.")
+        if not beside:
+            further = ", or --overwrite to replace it" if goal == place else ""
+            raise UsageError(f"The output {target} is one of the inputs; choose another folder with -o{further}.")
         if not overwrite and not _is_made(source, target):
             raise UsageError(
                 f"{target} is one of the inputs, and older than {source} whose output it would be; "
