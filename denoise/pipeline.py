@@ -207,7 +207,7 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
 
 
 def _apart(pairs: list[tuple[Path, Path]], beside: bool, overwrite: bool) -> list[tuple[Path, Path]]:
-    """The pairs whose input is not the output of another one; raises UsageError rather than replace an input unasked."""
+    """The pairs whose input is no output of another; raises UsageError rather than replace an input unasked."""
     real = [(os.path.realpath(source), os.path.realpath(target)) for source, target in pairs]
     inputs, made = {place for place, _ in real}, set()
     for (source, target), (place, goal) in zip(pairs, real, strict=True):
