@@ -154,11 +154,15 @@ def export_weights(
     noise_level: Annotated[
         str | None, typer.Option(help="Weights whose estimator of the noise level to take.", show_default=False)
     ] = None,
+    blend: Annotated[
+        str | None, typer.Option(help="Weights before, to write the mean of them and the new ones.", show_default=False)
+    ] = None,
+    blend_share: Annotated[float, typer.Option(help="How much of the mean the weights before are, 0..1.")] = 0.3,
 ) -> None:
     """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
     from denoise.training.export import export
 
-    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level)}")
+    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level, blend, blend_share)}")
 
 
 @app.command()

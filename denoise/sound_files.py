@@ -77,12 +77,14 @@ def restore_sound_file(
         _keep(recording, 0, low, writer, residual)
         for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
             stored, mixed = tape.take(stop), restored.cpu()
-            observed, broken, kept = _finite(stored), ~stored.isfinite(), mixed
+            observed, kept = _finite(stored), mixed
+            broken = None if observed is stored else ~stored.isfinite()
             if last - first < recording.length:
                 share = _share(low + start, low + stop, first, last, recording)
                 mixed = observed.lerp(mixed, share)
-                broken, kept = broken & (share > 0), torch.where(share > 0, mixed, stored)
-            not_finite += int(broken.sum())
+                kept = torch.where(share > 0, mixed, stored)
+                broken = None if broken is None else broken & (share > 0)
+            not_finite += 0 if broken is None else int(broken.sum())
             if writer is not None:
                 writer.write(kept.numpy())
             if residual is not None:
@@ -150,7 +152,7 @@ class _Tape:
 
 
 def _finite(block: Tensor) -> Tensor:
-    return block.nan_to_num(0.0, 0.0, 0.0)
+    return block if block.isfinite().all() else block.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _part(recording: Recording, options: Options) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from denoise.networks.stft import HOP_S, compress
 BIN_HZ = 0.5 / HOP_S
 _COMPRESSION = 0.3
 _TINY = 1e-10
-_FULL = math.tanh(1.5)  # from here on a mask is 1: what nothing is to be taken from keeps its level
+_FULL = math.tanh(1.2)  # from here on a mask is 1: what nothing is to be taken from keeps its level
 
 
 class SpectralUNet(nn.Module):

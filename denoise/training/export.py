@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
 from denoise import pretrained
+from denoise.corruptions.draws import as_fraction
 from denoise.errors import ModelError, UsageError
+from denoise.networks import describe
 from denoise.training.main import commit
 
 REQUIRED = ("summary", "licence", "data", "limits")
@@ -26,6 +29,8 @@ def export(
     folder: str | os.PathLike[str],
     card: str | os.PathLike[str] | None = None,
     noise_level: str | os.PathLike[str] | None = None,
+    blend: str | os.PathLike[str] | None = None,
+    blend_share: float = 0.3,
 ) -> Path:
     """Write the averaged weights of a checkpoint as a weights folder.
 
@@ -36,10 +41,14 @@ def export(
             `hole_px`, see `pretrained.Card`. Weights without a licence are of no use to anyone, so there is no default.
         noise_level: weights whose estimator of the noise level joins the network of the checkpoint, in place of the
             checkpoint's own if it has one.
+        blend: weights of the same network, such as those that the training began with: the mean of both is written. It
+            keeps what a short training forgets and loses little of what it learned (Wortsman et al., "Robust
+            fine-tuning of zero-shot models", CVPR 2022).
+        blend_share: how much of the mean these are, 0..1.
 
     Raises:
-        UsageError: a file is missing or is not what it should be, `noise_level` estimates none, or the folder holds
-            files of something else.
+        UsageError: a file is missing or is not what it should be, `blend` is of another network, `noise_level`
+            estimates none, or the folder holds files of something else.
         ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
     """
     state = _read_checkpoint(Path(checkpoint))
@@ -48,14 +57,16 @@ def export(
     metrics = ours["metrics"]
     if noise_level is not None:  # what was measured with the checkpoint's own estimator does not hold for another
         metrics = {key: value for key, value in metrics.items() if not _ESTIMATED.search(key)}
+    blended = {} if blend is None else {"blended": f"{blend_share:g} of the weights {Path(blend).name} before"}
     described = pretrained.Card(
         **facts,
         name=Path(folder).resolve().name,
         recipe=ours["recipe"],
         commit=ours.get("commit") or commit(),
         metrics={
-            "validation": {key: round(float(value), 3) for key, value in metrics.items()},
+            "validation": {key: round(float(value), 3) for key, value in metrics.items() if blend is None},
             "steps": int(state["global_step"]),
+            **blended,
         },
     )
     parts = {}
@@ -64,11 +75,23 @@ def export(
         tensors = {key.removeprefix(prefix): t for key, t in state["state_dict"].items() if key.startswith(prefix)}
         parts[part] = pretrained.fill(ours["networks"][part], tensors, checkpoint) if part in ours["networks"] else None
     assert parts["network"] is not None
+    if blend is not None:
+        _blend(parts["network"], blend, blend_share)
     if noise_level is not None:
         parts["noise_level"] = pretrained.load(noise_level).noise_level
         if parts["noise_level"] is None:
             raise UsageError(f"The weights {noise_level} estimate no noise level; give others as --noise-level.")
     return pretrained.save(folder, pretrained.Weights(parts["network"], parts["noise_level"], described))
+
+
+def _blend(network: nn.Module, name: str | os.PathLike[str], share: float) -> None:
+    other = pretrained.load(name).network
+    if describe(other) != describe(network):
+        raise UsageError(f"The weights {name} are of another network and cannot be blended with the checkpoint's.")
+    theirs = other.state_dict()
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(theirs[key], as_fraction(share, "blend_share"))
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -78,6 +78,21 @@ def test_the_estimator_may_come_from_other_weights(tmp_path: Path, card: Path) -
     assert weights.card.metrics["validation"] == {"val/psnr_sigma25_db": 30.123}  # the rest was measured with its own
 
 
+def test_the_mean_of_new_weights_and_those_before(tmp_path: Path, card: Path) -> None:
+    new = pretrained.load(export(_checkpoint(tmp_path), tmp_path / "new", card)).network.state_dict()
+    torch.manual_seed(9)
+    network = UNet(widths=(4, 4), depths=(1, 1))
+    pretrained.save(tmp_path / "old", pretrained.Weights(network, None, pretrained.load(tmp_path / "new").card))
+    weights = pretrained.load(export(_checkpoint(tmp_path), tmp_path / "out", card, None, tmp_path / "old", 0.25))
+    for key, value in weights.network.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * new[key] + 0.25 * network.state_dict()[key], rtol=2e-3, atol=1e-4)
+    assert weights.card.metrics == {"validation": {}, "steps": 7, "blended": "0.25 of the weights old before"}
+    with pytest.raises(UsageError, match="of another network"):
+        export(_checkpoint(tmp_path), tmp_path / "bad", card, None, "photo")
+    with pytest.raises(UsageError, match="blend_share=2"):
+        export(_checkpoint(tmp_path), tmp_path / "bad", card, None, tmp_path / "old", 2)
+
+
 def test_weights_without_an_estimator_have_none_to_give(tmp_path: Path, card: Path) -> None:
     with pytest.raises(UsageError, match="inpaint estimate no noise level; give others as --noise-level"):
         export(_checkpoint(tmp_path), tmp_path / "out", card, "inpaint")
