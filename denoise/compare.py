@@ -35,7 +35,7 @@ class Comparison:
         difference = 0.5 + _GAIN * (self.before - after)
         panels = [("before", self.before), ("after", after), (f"removed, x{_GAIN}", difference)]
         font = ImageFont.load_default(size=16)
-        pictures = [upright(_as_picture(panel), self.orientation) for _, panel in panels]
+        pictures = [upright(as_picture(panel), self.orientation) for _, panel in panels]
         width, height = pictures[0].size
         sheet = Image.new("RGB", (3 * width + 16, height + _BAR_PX), "white")
         draw = ImageDraw.Draw(sheet)
@@ -48,13 +48,11 @@ class Comparison:
 
     def _look(self) -> np.ndarray:
         """Shape: `[3, H, W]`, 0..1."""
-        rows = self.frame.read(self.top, self.top + self.height)[:, :, self.left : self.left + self.width]
-        if self.frame.mode == "CMYK":
-            return np.array((1 - rows[:3]) * (1 - rows[3:]))
-        return np.array(rows if rows.shape[0] == 3 else np.repeat(rows, 3, axis=0))
+        return self.frame.seen(self.top, self.top + self.height)[:, :, self.left : self.left + self.width].copy()
 
 
-def _as_picture(panel: np.ndarray) -> Image.Image:
+def as_picture(panel: np.ndarray) -> Image.Image:
+    """`[3, H, W]`, 0..1, as a picture of 8 bits."""
     return Image.fromarray(np.rint(panel.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
 
 

@@ -225,6 +225,7 @@ def _model_card(weights: Weights) -> str:
     card = weights.card
     parts = [part for part in (weights.network, weights.noise_level) if part is not None]
     sizes = [f"{type(part).__name__} of {sum(p.numel() for p in part.parameters()) / 1e6:.2g} M" for part in parts]
+    measured = [f"{key}: {_in_line(value)}" for key, value in card.metrics.items() if value != {}]
     sections = {
         "": [
             f"Licence of the weights: {card.licence}",
@@ -232,7 +233,7 @@ def _model_card(weights: Weights) -> str:
             f"Trained by `denoise train {card.recipe}` at commit {card.commit}",
         ],
         "## Data": card.data,
-        "## Measured": [f"{key}: {_in_line(value)}" for key, value in card.metrics.items()] or ["nothing yet"],
+        "## Measured": measured or ["nothing yet"],
         "## Limits": card.limits,
     }
     lines = [f"# {card.name}", "", card.summary]

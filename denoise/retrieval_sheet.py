@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from denoise.arrays import to_tensor
+from denoise.compare import as_picture
 from denoise.errors import DenoiseError, UsageError
 from denoise.media.atomic import check_place, replacing
 from denoise.media.image import open_image
@@ -60,7 +61,7 @@ def _thumbnail(source: Any, box: tuple[int, int, int, int] | None) -> Image.Imag
         pixels = _pixels(source)
     except DenoiseError:
         return Image.new("RGB", (_SIDE_PX, _SIDE_PX), "#e5e7eb")
-    full = Image.fromarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+    full = as_picture(pixels)
     method = Image.Resampling.NEAREST if max(full.size) < _SIDE_PX else Image.Resampling.LANCZOS
     small = ImageOps.contain(full, (_SIDE_PX, _SIDE_PX), method)
     if box is not None:
@@ -75,10 +76,9 @@ def _pixels(source: Any) -> np.ndarray:
     if isinstance(source, str | os.PathLike):
         with open_image(Path(source)) as picture:
             frame = next(iter(picture.frames))
-            bands = frame.read(0, frame.size[1])
-    else:
-        bands = to_tensor(source)[0][0].numpy()
-    return np.array(bands[:3] if len(bands) >= 3 else np.repeat(bands[:1], 3, axis=0))
+            return frame.seen(0, frame.size[1])
+    bands = to_tensor(source)[0][0].numpy()
+    return np.asarray(bands if len(bands) == 3 else np.repeat(bands, 3, axis=0))
 
 
 def _shorten(text: str, draw: ImageDraw.ImageDraw, font: Any) -> str:

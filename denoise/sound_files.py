@@ -78,13 +78,12 @@ def restore_sound_file(
         for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
             stored, mixed = tape.take(stop), restored.cpu()
             observed, kept = _finite(stored), mixed
-            broken = None if observed is stored else ~stored.isfinite()
             if last - first < recording.length:
                 share = _share(low + start, low + stop, first, last, recording)
                 mixed = observed.lerp(mixed, share)
                 kept = torch.where(share > 0, mixed, stored)
-                broken = None if broken is None else broken & (share > 0)
-            not_finite += 0 if broken is None else int(broken.sum())
+            if observed is not stored:
+                not_finite += int((~stored.isfinite() & kept.isfinite()).sum())
             if writer is not None:
                 writer.write(kept.numpy())
             if residual is not None:

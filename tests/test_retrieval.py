@@ -217,6 +217,14 @@ def test_a_damaged_index_is_named(photos: Path, model: Path, tmp_path: Path) -> 
         index(photos, out)
 
 
+def test_the_sheet_shows_ink_as_it_looks(photos: Path, model: Path, tmp_path: Path) -> None:
+    Image.new("CMYK", (96, 96), (0, 0, 0, 0)).save(photos / "paper.tif")
+    index(photos, tmp_path / "index", model)
+    search(photos / "paper.tif", tmp_path / "index", 1, sheet=tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.getpixel((100, 100)) == (255, 255, 255)
+
+
 def test_hidden_files_are_no_pictures(photos: Path, model: Path, tmp_path: Path) -> None:
     (photos / "._0.png").write_bytes(b"what macOS leaves behind")
     (photos / ".trash").mkdir()

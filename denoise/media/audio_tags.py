@@ -59,7 +59,7 @@ def read_tags(path: Path, source: Source, av_tags: Mapping[str, str], info: Mapp
 
     Args:
         av_tags: what PyAV found in a container that mutagen may not know.
-        info: the texts libsndfile found in the chunks of WAV and AIFF.
+        info: the texts in the chunks of WAV, AIFF and W64.
     """
     form, subtype, tags = source.format, source.subtype, Tags()
     with contextlib.suppress(MutagenError, OSError, ValueError):

@@ -18,7 +18,7 @@ from denoise.media.audio_formats import BITS, LOSSY, RIFF, Encoding, Source, mp3
 from denoise.media.audio_tags import INFO, Tags
 
 Clip = Literal["none", "rescale"]
-_LOUDEST = 5000.0
+_LOUDEST = 5000.0  # full scale is 1; LAME has been seen to stop the program from some 10^9 on
 
 
 @dataclass

@@ -199,10 +199,10 @@ def _with_palette(image: Image.Image) -> Image.Image:
 
 
 def _with_fitting_profile(carried: Carried, mode: str, target: str) -> Carried:
-    """Without the profile where that is for grey, or of a grey picture, and what is stored is colour."""
+    """Without a profile for grey where what is stored is colour; WebP has none at all of a grey picture."""
     grey = mode in {"1", "L", "LA", "I;16", "I;16B"}
     colours = not grey or target == "WEBP" or (target == "AVIF" and mode == "LA")
-    unfit = colours and (carried.icc[16:20] == b"GRAY" or grey)
+    unfit = colours and (carried.icc[16:20] == b"GRAY" or (grey and target == "WEBP"))
     return replace(carried, icc=b"") if unfit else carried
 
 

@@ -140,6 +140,17 @@ class Frame:
         band /= self._peak * self._step
         return band
 
+    def seen(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The rows as a person sees them: grey in three equal bands, ink as what it leaves of white paper.
+
+        Shape:
+            - Output: `[3, stop - start, W]`
+        """
+        rows = self.read(start, stop)
+        if self.mode == "CMYK":
+            return np.asarray((1 - rows[:3]) * (1 - rows[3:]))
+        return rows if len(rows) == 3 else np.repeat(rows, 3, axis=0)
+
     def write(self, start: int, stop: int, rows: NDArray[np.float32]) -> None:
         """Put rows back: clipped to 0..1 and rounded to the depth of the frame.
 

@@ -57,6 +57,8 @@ def export(
     metrics = ours["metrics"]
     if noise_level is not None:  # what was measured with the checkpoint's own estimator does not hold for another
         metrics = {key: value for key, value in metrics.items() if not _ESTIMATED.search(key)}
+    if blend is not None:  # nor with the checkpoint's own weights
+        metrics = {}
     blended = {} if blend is None else {"blended": f"{blend_share:g} of the weights {Path(blend).name} before"}
     described = pretrained.Card(
         **facts,
@@ -64,7 +66,7 @@ def export(
         recipe=ours["recipe"],
         commit=ours.get("commit") or commit(),
         metrics={
-            "validation": {key: round(float(value), 3) for key, value in metrics.items() if blend is None},
+            "validation": {key: round(float(value), 3) for key, value in metrics.items()},
             "steps": int(state["global_step"]),
             **blended,
         },
@@ -88,10 +90,10 @@ def _blend(network: nn.Module, name: str | os.PathLike[str], share: float) -> No
     other = pretrained.load(name).network
     if describe(other) != describe(network):
         raise UsageError(f"The weights {name} are of another network and cannot be blended with the checkpoint's.")
-    theirs = other.state_dict()
+    share, theirs = as_fraction(share, "blend_share"), other.state_dict()
     for key, value in network.state_dict().items():
         if value.is_floating_point():
-            value.lerp_(theirs[key], as_fraction(share, "blend_share"))
+            value.lerp_(theirs[key], share)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -302,6 +302,10 @@ def test_a_profile_for_grey_does_not_go_onto_colour(tmp_path):
     with Image.open(tmp_path / "out.tif") as image:
         assert image.mode == "RGBA" and "icc_profile" not in image.info
     Image.fromarray(RNG.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "16.png", icc_profile=bytes(grey))
+    picture.convert("LA").save(tmp_path / "la.png", icc_profile=ICC)
+    save(tmp_path / "la.png", tmp_path / "out.avif")
+    with Image.open(tmp_path / "out.avif") as image:
+        assert image.info["icc_profile"] == ICC, "one for the colours that are stored fits"
     for source in ("in.png", "16.png"):
         save(tmp_path / source, tmp_path / "out.png")
         with Image.open(tmp_path / "out.png") as image:

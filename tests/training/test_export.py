@@ -87,6 +87,7 @@ def test_the_mean_of_new_weights_and_those_before(tmp_path: Path, card: Path) ->
     for key, value in weights.network.state_dict().items():
         torch.testing.assert_close(value, 0.75 * new[key] + 0.25 * network.state_dict()[key], rtol=2e-3, atol=1e-4)
     assert weights.card.metrics == {"validation": {}, "steps": 7, "blended": "0.25 of the weights old before"}
+    assert "validation" not in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(UsageError, match="of another network"):
         export(_checkpoint(tmp_path), tmp_path / "bad", card, None, "photo")
     with pytest.raises(UsageError, match="blend_share=2"):
