@@ -33,15 +33,17 @@ def run_ensemble(network: Any, dtype: torch.dtype, ensemble: int, *inputs: Tenso
     """
     total: Tensor = run(network, dtype, *inputs)
     for turns, flipped in _VIEWS[1:ensemble]:
-        result = run(network, dtype, *(_turned(x, turns, flipped) for x in inputs))
-        total = total + _turned_back(result, turns, flipped)
+        result = run(network, dtype, *(turned(x, turns, flipped) for x in inputs))
+        total = total + turned_back(result, turns, flipped)
     return total / ensemble if ensemble > 1 else total
 
 
-def _turned(x: Tensor, turns: int, flipped: bool) -> Tensor:
+def turned(x: Tensor, turns: int, flipped: bool) -> Tensor:
+    """A view: so many quarter turns counter-clockwise, then mirrored or not."""
     turned = torch.rot90(x, turns, (2, 3))
     return turned.flip(3) if flipped else turned
 
 
-def _turned_back(x: Tensor, turns: int, flipped: bool) -> Tensor:
+def turned_back(x: Tensor, turns: int, flipped: bool) -> Tensor:
+    """What was `turned` as it was before."""
     return torch.rot90(x.flip(3) if flipped else x, -turns, (2, 3))

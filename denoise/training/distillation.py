@@ -1,0 +1,70 @@
+"""Learn also from what trained weights make of turned, flipped and shifted views of a picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from denoise import pretrained
+from denoise.corruptions.base import Corrupted
+from denoise.corruptions.draws import as_fraction
+from denoise.ensemble import turned, turned_back
+from denoise.errors import ModelError
+from denoise.networks import describe
+from denoise.training.modules import Drawn, Restoration
+
+_STREAM = 3
+
+
+class Distillation(Restoration):
+    """A `Restoration` whose targets are drawn towards what a teacher makes of one view of the batch, another each step.
+
+    The mean of a network's answers to many views is better than each of them (`--ensemble`). An answer to a view drawn
+    by chance is that mean and some noise, which is far less than what cannot be known adds to the truth as a target:
+    the gradients are steadier, and the network learns to answer all views alike. Hinton et al., "Distilling the
+    knowledge in a neural network", 2015, with the ensemble of Timofte et al., CVPR 2016, as the teacher.
+
+    Args:
+        teacher: name or folder of weights for the same task, best the ones that the training starts from.
+        teacher_share: share of the teacher in the target, 0..1; the truth has the rest.
+        arguments: those of `Restoration`.
+    """
+
+    def __init__(self, teacher: str, teacher_share: float = 0.5, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.teacher_share = as_fraction(teacher_share, "teacher_share")
+        network = pretrained.load(teacher).network.eval().requires_grad_(False)
+        _check_task(self.network, network, teacher)
+        # In a list, so that neither checkpoints nor the mean of the weights have it.
+        self._teacher = [network.to(memory_format=torch.channels_last)]  # type: ignore[call-overload]
+
+    def see(self, batch: Tensor | Drawn, batch_idx: int) -> Corrupted:
+        """The batch with targets between the truth and what the teacher makes of a view."""
+        seen = super().see(batch, batch_idx)
+        (teacher,) = self._teacher
+        teacher.to(seen.observed.device)
+        cell = self.network.multiple_of  # by a whole one nothing new is seen
+        generator = self.generator(torch.device("cpu"), self._number(batch_idx), stream=_STREAM)
+        turns, flips, left, top = (int(torch.randint(n, (), generator=generator)) for n in (4, 2, cell, cell))
+
+        def view(x: Tensor) -> Tensor:
+            padded = F.pad(x, (left, cell - left, top, cell - top), mode="reflect")
+            return turned(padded, turns, bool(flips)).contiguous(memory_format=torch.channels_last)
+
+        with torch.no_grad():
+            answer = teacher(view(seen.observed), None if seen.condition is None else view(seen.condition))
+        height, width = seen.target.shape[-2:]
+        answer = turned_back(answer.float(), turns, bool(flips))[..., top : top + height, left : left + width]
+        return replace(seen, target=torch.lerp(seen.target, answer, self.teacher_share))
+
+
+def _check_task(network: nn.Module, teacher: nn.Module, name: str) -> None:
+    mine, theirs = describe(network), describe(teacher)
+    keys = [key for key in ("class", "channels", "condition_channels") if mine.get(key) != theirs.get(key)]
+    if keys:
+        unlike = ", ".join(f"{key} {theirs.get(key)} (recipe: {mine.get(key)})" for key in keys)
+        raise ModelError(f"The teacher {name} has {unlike}; give weights of the same kind as --model.teacher.")
