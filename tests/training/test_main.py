@@ -1,4 +1,5 @@
 import csv
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,19 @@ def test_init_starts_a_wider_network(folder: Path) -> None:
     torch.testing.assert_close(trained[:4], weights.network.head.weight.data, rtol=1e-3, atol=1e-6)
 
 
+def test_a_recipe_learns_from_a_teacher_too(folder: Path) -> None:
+    card = pretrained.Card("w", "Summary", "CC0-1.0", ["data"], "recipe", "commit", ["limits"])
+    pretrained.save("w", pretrained.Weights(UNet(widths=(4, 4), depths=(1, 1)), None, card))
+    _train("--init", "w")
+    _train("--init", "w", "--model", "denoise.training.distillation.Distillation", "--model.teacher", "w")
+    alone, taught = (_log(folder, version)[0]["train/loss"] for version in (0, 1))
+    assert float(taught) < float(alone)  # by half of the truth the target is nearer to the picture as it is
+    kept = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]
+    assert not [key for key in kept if "teacher" in key]
+    with pytest.raises(UsageError, match="no weights called 'nowhere'"):
+        _train("--model", "denoise.training.distillation.Distillation", "--model.teacher", "nowhere")
+
+
 def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
     with pytest.raises(DenoiseError, match=r"The loss became (nan|inf) at step 1; train with a lower --model.lr"):
         _train("--model.lr", "1e30")
@@ -202,6 +216,24 @@ def test_what_a_user_sees_of_a_mistake(
     assert sentence in shown
     assert "Traceback" not in shown
     assert len(shown.splitlines()) < 15
+
+
+def test_an_interrupted_training_is_told_as_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.Restoration, "training_step", interrupted)
+    monkeypatch.setattr(sys, "argv", ["denoise", "train", "tiny.yaml", "--data.root", "pictures"])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            denoise()
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
+    assert stop.value.code == 130
+    assert "denoise: stopped;" in capsys.readouterr().err
 
 
 def test_recipes_are_found_by_path_or_name(folder: Path) -> None:
