@@ -35,9 +35,16 @@ class _Outside(Distillation):
         return int(self._trainer.global_step)
 
 
-def _module(teacher: str, step: int = 0, **settings: Any) -> Distillation:
+class _SameNoise(_Outside):
+    """The draws of every step are those of the first, but for the view."""
+
+    def generator(self, device: torch.device, number: int, stream: int = 0) -> torch.Generator:
+        return super().generator(device, number if stream else 0, stream)
+
+
+def _module(teacher: str, step: int = 0, kind: type[_Outside] = _Outside, **settings: Any) -> Distillation:
     defaults: dict[str, Any] = {"network": UNet(**SMALL), "corruption": Gaussian(25)}
-    module = _Outside(teacher, **{**defaults, **settings})
+    module = kind(teacher, **{**defaults, **settings})
     module._trainer = SimpleNamespace(global_step=step, global_rank=0, accumulate_grad_batches=1)
     return module
 
@@ -73,14 +80,8 @@ def test_views_differ_from_step_to_step_and_are_alike_in_a_step(busy: str) -> No
     first, again = module.see(_clean(), 0), module.see(_clean(), 0)
     torch.testing.assert_close(first.target, again.target, rtol=0, atol=0)
     assert not first.target.requires_grad
-    answers = []
-    for step in range(1, 7):
-        later = _module(busy, step, teacher_share=1)
-        later.generator = lambda device, number, stream=0, step=step: (  # type: ignore[method-assign]
-            torch.Generator(device).manual_seed(step if stream else 0)  # noise as before, another view
-        )
-        seen = later.see(_clean(), 0)
-        answers.append(seen.target - seen.observed)
+    seen = [_module(busy, step, _SameNoise, teacher_share=1).see(_clean(), 0) for step in range(6)]
+    answers = [one.target - one.observed for one in seen]
     assert all(not torch.allclose(answers[0], answer, atol=1e-3) for answer in answers[1:])
 
 
