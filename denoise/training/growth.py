@@ -12,8 +12,13 @@ from denoise.networks import describe
 
 
 def is_larger(network: nn.Module, trained: nn.Module) -> bool:
-    """Whether two networks differ in nothing but that the first is larger in what its class lists as `grows`."""
-    mine, theirs = describe(network), describe(trained)
+    """Whether two networks differ in nothing but that the first is larger in what its class lists as `grows`.
+
+    The first may be of a child class, which has the same layers.
+    """
+    if not isinstance(network, type(trained)):
+        return False
+    mine, theirs = (describe(one) | {"class": None} for one in (network, trained))
     grows = getattr(network, "grows", ())
     fixed = dict.fromkeys(grows)
     return mine != theirs and mine | fixed == theirs | fixed and all(_covers(mine[key], theirs[key]) for key in grows)

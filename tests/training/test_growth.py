@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from denoise.networks.inpainting import InpaintingUNet
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
@@ -46,6 +47,14 @@ def test_a_larger_network_begins_as_the_smaller_one_and_all_of_it_learns(small: 
     assert all(bool((grad != 0).any()) for grad in new if len(grad))
 
 
+def test_a_larger_one_that_fills_holes_begins_as_a_denoiser() -> None:
+    small, large = _trained(UNet(widths=(4, 6), depths=(1, 1))), InpaintingUNet(widths=(4, 6), depths=(2, 1))
+    assert is_larger(large, small)
+    grow(large, small)
+    seen = _seen(small)
+    torch.testing.assert_close(large.refine(*seen), small(*seen))
+
+
 def _sizes(large: nn.Module, small: nn.Module) -> list[int]:
     """How much of the first axis of each weight of the larger network is the smaller one's."""
     known = dict(small.named_parameters())
@@ -59,6 +68,7 @@ def _sizes(large: nn.Module, small: nn.Module) -> list[int]:
         (UNet(widths=(4, 6), depths=(1, 1)), UNet(widths=(3, 9), depths=(1, 1))),
         (UNet(widths=(4, 6), depths=(1, 1)), UNet(widths=(4, 6, 8), depths=(1, 1, 1))),
         (UNet(widths=(4, 6), depths=(1, 1)), UNet(widths=(5, 9), depths=(1, 1), unshuffle=4)),
+        (InpaintingUNet(widths=(4, 6), depths=(1, 1)), UNet(widths=(5, 9), depths=(1, 1))),
         (SpectralUNet((2, 3), dilations=(1, 2)), SpectralUNet((4, 5), dilations=(1, 2, 4))),
         (NoiseLevel(width=4, depths=(1, 1)), NoiseLevel(width=4, depths=(1, 2))),
         (UNet(widths=(4, 6), depths=(1, 1)), NoiseLevel(width=8, depths=(1, 2))),
