@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import parser, record, report, write_json
+from _common import macs_per_pixel, parser, record, report, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = options.parse_args(arguments)
     torch.set_num_threads(1)
     inpainter = load(chosen.model, dtype=chosen.dtype)
+    macs = macs_per_pixel(inpainter.network, inpainter.device)
 
     def ours(picture: Picture, mask: Picture) -> NDArray[Any]:
         return np.asarray(inpainter(picture, mask))
@@ -59,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for folder in chosen.data:
         paths = pictures_below(folder)[:: chosen.every]
-        print(f"{inpainter!r}, {len(paths)} pictures of {folder.name}", flush=True)
+        print(
+            f"{inpainter!r}, {macs / 1e3:.0f} thousand multiplications a pixel, {len(paths)} pictures of {folder.name}"
+        )
         for title in chosen.masks:
             found = _scores(methods, paths, MASKS[title])
             report(found, f"{folder.name}, {title}: {found[0]['missing']:.1%} missing")

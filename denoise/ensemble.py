@@ -40,8 +40,8 @@ def run_ensemble(network: Any, dtype: torch.dtype, ensemble: int, *inputs: Tenso
 
 def turned(x: Tensor, turns: int, flipped: bool) -> Tensor:
     """A view: so many quarter turns counter-clockwise, then mirrored or not."""
-    turned = torch.rot90(x, turns, (2, 3))
-    return turned.flip(3) if flipped else turned
+    view = torch.rot90(x, turns, (2, 3))
+    return view.flip(3) if flipped else view
 
 
 def turned_back(x: Tensor, turns: int, flipped: bool) -> Tensor:

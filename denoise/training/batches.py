@@ -15,7 +15,9 @@ from denoise.corruptions.masks import makes_holes
 from denoise.errors import UsageError
 
 EXCERPTS = 2
-"""The stream of what a batch is made of; those of a module, with the same seed, have lower numbers"""
+"""The stream of what a batch is made of; those of corruptions, with the same seed, have lower numbers"""
+VIEWS = 3
+"""The stream of how a teacher sees a batch"""
 
 
 def batch_seed(seed: int, number: int, rank: int, stream: int = 0) -> int:

@@ -6,18 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from denoise import pretrained
 from denoise.corruptions.base import Corrupted
 from denoise.corruptions.draws import as_fraction
 from denoise.ensemble import turned, turned_back
-from denoise.errors import ModelError
 from denoise.networks import describe
-from denoise.training.modules import Drawn, Restoration
+from denoise.training.batches import VIEWS
+from denoise.training.modules import Drawn, Restoration, require_alike
 
-_STREAM = 3
+_TASK = ("class", "channels", "condition_channels")
+"""What of a network says what it is for; the teacher may be smaller or larger"""
 
 
 class Distillation(Restoration):
@@ -32,13 +33,16 @@ class Distillation(Restoration):
         teacher: name or folder of weights for the same task, best the ones that the training starts from.
         teacher_share: share of the teacher in the target, 0..1; the truth has the rest.
         arguments: those of `Restoration`.
+
+    Raises ModelError when the teacher is for another task.
     """
 
     def __init__(self, teacher: str, teacher_share: float = 0.5, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.teacher_share = as_fraction(teacher_share, "teacher_share")
         network = pretrained.load(teacher).network.eval().requires_grad_(False)
-        _check_task(self.network, network, teacher)
+        mine, theirs = ({key: describe(one).get(key) for key in _TASK} for one in (self.network, network))
+        require_alike("network", mine, theirs, f"the teacher {teacher}")
         # In a list, so that neither checkpoints nor the mean of the weights have it.
         self._teacher = [network.to(memory_format=torch.channels_last)]  # type: ignore[call-overload]
 
@@ -48,7 +52,7 @@ class Distillation(Restoration):
         (teacher,) = self._teacher
         teacher.to(seen.observed.device)
         cell = self.network.multiple_of  # by a whole one nothing new is seen
-        generator = self.generator(torch.device("cpu"), self._number(batch_idx), stream=_STREAM)
+        generator = self.generator(torch.device("cpu"), self._number(batch_idx), stream=VIEWS)
         turns, flips, left, top = (int(torch.randint(n, (), generator=generator)) for n in (4, 2, cell, cell))
 
         def view(x: Tensor) -> Tensor:
@@ -60,11 +64,3 @@ class Distillation(Restoration):
         height, width = seen.target.shape[-2:]
         answer = turned_back(answer.float(), turns, bool(flips))[..., top : top + height, left : left + width]
         return replace(seen, target=torch.lerp(seen.target, answer, self.teacher_share))
-
-
-def _check_task(network: nn.Module, teacher: nn.Module, name: str) -> None:
-    mine, theirs = describe(network), describe(teacher)
-    keys = [key for key in ("class", "channels", "condition_channels") if mine.get(key) != theirs.get(key)]
-    if keys:
-        unlike = ", ".join(f"{key} {theirs.get(key)} (recipe: {mine.get(key)})" for key in keys)
-        raise ModelError(f"The teacher {name} has {unlike}; give weights of the same kind as --model.teacher.")

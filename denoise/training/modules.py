@@ -234,7 +234,7 @@ class Restoration(L.LightningModule):
             )
         mine, theirs = self._networks(), facts.get("networks", {})
         for part in {**mine, **theirs}:
-            _require_alike(part, mine.get(part, {}), theirs.get(part, {}), "the checkpoint")
+            require_alike(part, mine.get(part, {}), theirs.get(part, {}), "the checkpoint")
 
     def load_pretrained(self, name_or_path: str) -> None:
         """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe.
@@ -298,11 +298,12 @@ def _take_over(part: str, network: nn.Module, trained: nn.Module, name: str) -> 
     mine, theirs = describe(network), describe(trained)
     shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (network, trained)]
     if mine["class"] == theirs["class"] or shapes[0] != shapes[1]:
-        _require_alike(part, mine, theirs, f"the weights {name}")
+        require_alike(part, mine, theirs, f"the weights {name}")
     network.load_state_dict(trained.state_dict())
 
 
-def _require_alike(part: str, mine: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:
+def require_alike(part: str, mine: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:
+    """Raise ModelError with what differs between two descriptions of a network."""
     keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
     if keys:
         unlike = ", ".join(f"{key} {theirs.get(key)} (recipe: {mine.get(key)})" for key in keys)
