@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     inpainter = load(chosen.model, dtype=chosen.dtype)
     macs = macs_per_pixel(inpainter.network, inpainter.device)
+    weights = f"{inpainter!r}, {macs / 1e3:.0f} thousand multiplications a pixel"
 
     def ours(picture: Picture, mask: Picture) -> NDArray[Any]:
         return np.asarray(inpainter(picture, mask))
@@ -60,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for folder in chosen.data:
         paths = pictures_below(folder)[:: chosen.every]
-        print(
-            f"{inpainter!r}, {macs / 1e3:.0f} thousand multiplications a pixel, {len(paths)} pictures of {folder.name}"
-        )
+        print(f"{weights}, {len(paths)} pictures of {folder.name}", flush=True)
         for title in chosen.masks:
             found = _scores(methods, paths, MASKS[title])
             report(found, f"{folder.name}, {title}: {found[0]['missing']:.1%} missing")
