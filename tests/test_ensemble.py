@@ -39,7 +39,6 @@ def test_each_view_is_turned_back(ensemble: int) -> None:
 
 
 def test_an_ensemble_of_eight_does_not_care_how_the_picture_lies() -> None:
-    torch.manual_seed(0)
     network = UNet(widths=(8, 16), depths=(1, 1)).eval()
     picture, level = torch.rand(1, 3, 16, 24), torch.full((1, 1, 16, 24), 0.1)
     upright = run_ensemble(network, torch.float32, 8, picture, level)
@@ -50,7 +49,6 @@ def test_an_ensemble_of_eight_does_not_care_how_the_picture_lies() -> None:
 
 
 def test_an_ensemble_fills_holes_alike_however_the_picture_lies() -> None:
-    torch.manual_seed(0)
     inpainter = Inpainter(InpaintingUNet(widths=(8, 16), depths=(1, 1)), None, "cpu", "float32", ensemble=8)
     picture, mask = torch.rand(3, 64, 96), torch.zeros(64, 96, dtype=torch.bool)
     mask[20:30, 40:70] = True

@@ -21,8 +21,7 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    torch.manual_seed(0)
+def _without_gradients() -> Iterator[None]:
     with torch.no_grad():
         yield
 

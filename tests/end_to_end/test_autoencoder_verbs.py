@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from denoise import pretrained
@@ -16,7 +15,6 @@ from tests.conftest import awake, card, photo, run
 
 @pytest.fixture
 def coder(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
     network = awake(Autoencoder(channels=3, widths=(8,), code=12, side=16))
     return pretrained.save(tmp_path / "coder", pretrained.Weights(network, None, card("coder")))
 

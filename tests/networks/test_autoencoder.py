@@ -105,7 +105,6 @@ def test_the_config_rebuilds_it(kind: dict) -> None:
 
 
 def test_the_linear_one_spans_the_principal_components() -> None:
-    torch.manual_seed(0)
     pictures = load_digits().train.double()
     pictures -= pictures.mean(0)  # as PCA does; the biases would learn it, but slowly
     flat = pictures.flatten(1).numpy()
