@@ -199,6 +199,10 @@ def evaluate(
 
             scores = evaluate_pairs(restorer, data, attenuation_db, progress)
     typer.echo(as_line(scores) if as_json else str(scores))
+    for path, reason in scores.failures.items():
+        typer.echo(f"{path}: {reason}", err=True)
+    if scores.failures:
+        raise DenoiseError("Not all files could be scored; those that could not are named above.")
 
 
 @app.command()

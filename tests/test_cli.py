@@ -132,6 +132,16 @@ def test_evaluate_holes(
     assert json.loads(capsys.readouterr().out)["pictures"] == 1
 
 
+def test_evaluate_names_what_it_cannot_score(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (noisy_png.parent / "broken.png").write_bytes(b"no picture")
+    assert run(monkeypatch, "evaluate", tiny_weights, "--data", noisy_png.parent, "--json") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["pictures"] == 1
+    assert "broken.png" in err and "Not all files could be scored" in err
+
+
 def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 2
     assert "no weights called 'nonesuch'" in capsys.readouterr().err

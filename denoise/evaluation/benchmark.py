@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
@@ -16,8 +16,8 @@ from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.masks import makes_holes
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
-from denoise.errors import UsageError
-from denoise.evaluation.metrics import psnr_db, ssim
+from denoise.errors import MediaError, UsageError
+from denoise.evaluation.metrics import psnr_db, require_size, ssim
 from denoise.media.folders import files_below
 from denoise.media.image import is_image, open_image
 from denoise.options import Sigma
@@ -40,6 +40,8 @@ class Scores:
     sigma_error: float | None
     """|used - true| / true, the truth being the mean of the corruption's own map; None if it adds no noise"""
     megapixels_per_s: float
+    failures: dict[str, str] = field(default_factory=dict)
+    """File -> why it could not be scored"""
 
     def __str__(self) -> str:
         off = "" if self.sigma_error is None else f", {self.sigma_error:.1%} off"
@@ -59,7 +61,11 @@ def evaluate(
     sigma: Sigma = "auto",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Scores:
-    """Score a restorer on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
+    """Score a restorer on a folder of clean pictures; the draw depends on each file's name and on nothing else.
+
+    A picture that cannot be scored is left out and named. Raises UsageError when there is no picture or the corruption
+    makes holes or is for sound, MediaError when no picture can be scored.
+    """
     damage = damage_of(corruption)
     if makes_holes(damage):
         raise UsageError(
@@ -69,8 +75,9 @@ def evaluate(
     scores: list[tuple[float, ...]] = []
     levels: list[float] = []
     errors: list[float] = []
+    failures: dict[str, str] = {}
     seconds = pixels = 0.0
-    for number, (path, clean, seen) in enumerate(corrupted(paths, damage)):
+    for path, clean, seen in corrupted(paths, damage, failures):
         observed = seen.observed[0]
         began = time.perf_counter()
         read = rows_of(observed)
@@ -85,10 +92,11 @@ def evaluate(
         if truth > 0:
             errors.append(abs(levels[-1] - truth) / truth)
         if progress is not None:
-            progress(number + 1, len(paths), path.name)
+            progress(len(scores) + len(failures), len(paths), path.name)
+    require_scores(scores, failures)
     noisy_psnr, restored_psnr, noisy_ssim, restored_ssim = (fmean(column) for column in zip(*scores, strict=True))
     return Scores(
-        pictures=len(paths),
+        pictures=len(scores),
         corruption=str(corruption),
         noisy_psnr_db=noisy_psnr,
         psnr_db=restored_psnr,
@@ -97,6 +105,7 @@ def evaluate(
         sigma=fmean(levels),
         sigma_error=fmean(errors) if errors else None,
         megapixels_per_s=pixels / 1e6 / seconds,
+        failures=failures,
     )
 
 
@@ -116,12 +125,32 @@ def pictures_below(folder: Path) -> list[Path]:
     return paths
 
 
-def corrupted(paths: list[Path], corruption: str | Corruption) -> Iterator[tuple[Path, Tensor, Corrupted]]:
-    """Each file, its clean picture `[C, H, W]` (of several frames the first), and what the corruption makes of it."""
+def require_scores(scores: Sequence[object], failures: dict[str, str]) -> None:
+    """Raise MediaError, with the first reason, when no file could be scored."""
+    if not scores:
+        path, reason = next(iter(failures.items()))
+        raise MediaError(f"Nothing could be scored; {path}: {reason}")
+
+
+def corrupted(
+    paths: list[Path], corruption: str | Corruption, failures: dict[str, str] | None = None
+) -> Iterator[tuple[Path, Tensor, Corrupted]]:
+    """Each file, its clean picture `[C, H, W]` (of several frames the first), and what the corruption makes of it.
+
+    A file that cannot be read, or is too small to be scored, goes to `failures` with the reason; without them it is
+    raised.
+    """
     damage = damage_of(corruption)
     for path in paths:
-        with open_image(path) as picture:
-            frame = next(picture.frames)
-            clean = torch.from_numpy(frame.read(0, frame.size[1]))
+        try:
+            with open_image(path) as picture:
+                frame = next(picture.frames)
+                clean = torch.from_numpy(frame.read(0, frame.size[1]))
+            require_size(clean)
+        except (MediaError, UsageError) as error:
+            if failures is None:
+                raise
+            failures[str(path)] = str(error)
+            continue
         generator = torch.Generator().manual_seed(zlib.crc32(path.name.encode()))
         yield path, clean, damage(clean[None], generator)

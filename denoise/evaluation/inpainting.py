@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from denoise.corruptions.base import Corruption
 from denoise.corruptions.masks import makes_holes
 from denoise.errors import UsageError
-from denoise.evaluation.benchmark import corrupted, damage_of, pictures_below
+from denoise.evaluation.benchmark import corrupted, damage_of, pictures_below, require_scores
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.inpainter import Inpainter
 
@@ -29,6 +29,8 @@ class HoleScores:
     ssim: float
     """Of the whole picture"""
     megapixels_per_s: float
+    failures: dict[str, str] = field(default_factory=dict)
+    """File -> why it could not be scored"""
 
     def __str__(self) -> str:
         return (
@@ -44,14 +46,19 @@ def evaluate_inpainting(
     corruption: str | Corruption,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> HoleScores:
-    """Score an inpainter on a folder of clean pictures; the draw depends on each file's name and on nothing else."""
+    """Score an inpainter on a folder of clean pictures; the draw depends on each file's name and on nothing else.
+
+    A picture that cannot be scored is left out and named. Raises UsageError when there is no picture or the corruption
+    makes no holes, MediaError when no picture can be scored.
+    """
     damage = damage_of(corruption)
     if not makes_holes(damage):
         raise UsageError(f"{corruption} makes no holes; give one that does, such as --corruption scratches.")
     paths = pictures_below(folder)
     scores: list[tuple[float, float, float]] = []
+    failures: dict[str, str] = {}
     seconds = pixels = 0.0
-    for number, (path, clean, seen) in enumerate(corrupted(paths, damage)):
+    for path, clean, seen in corrupted(paths, damage, failures):
         assert seen.condition is not None
         mask = seen.condition[0]
         began = time.perf_counter()
@@ -60,6 +67,7 @@ def evaluate_inpainting(
         pixels += clean.shape[1] * clean.shape[2]
         scores.append((float(mask.mean()), psnr_db(restored, clean, mask), ssim(restored, clean)))
         if progress is not None:
-            progress(number + 1, len(paths), path.name)
+            progress(len(scores) + len(failures), len(paths), path.name)
+    require_scores(scores, failures)
     holes, inside, whole = (fmean(column) for column in zip(*scores, strict=True))
-    return HoleScores(len(paths), str(corruption), holes, inside, whole, pixels / 1e6 / seconds)
+    return HoleScores(len(scores), str(corruption), holes, inside, whole, pixels / 1e6 / seconds, failures)

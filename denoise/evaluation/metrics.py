@@ -35,13 +35,18 @@ def psnr_db(restored: Tensor, clean: Tensor, mask: Tensor | None = None) -> floa
 
 def ssim(restored: Tensor, clean: Tensor) -> float:
     """Structural similarity of one picture, at most 1; raises UsageError below 11x11. Shape: `[C, H, W]` twice."""
-    if min(clean.shape[1:]) < _WINDOW_PX:
-        raise UsageError(
-            f"A picture of {clean.shape[2]}x{clean.shape[1]} pixels is too small for SSIM; "
-            f"use pictures of at least {_WINDOW_PX}x{_WINDOW_PX}."
-        )
+    require_size(clean)
     _, values = structural_similarity_index_measure(
         round_to_8_bits(restored)[None], clean[None], data_range=1.0, return_full_image=True
     )
     border = _WINDOW_PX // 2
     return float(values[..., border:-border, border:-border].mean())
+
+
+def require_size(clean: Tensor) -> None:
+    """Raise UsageError when a picture is too small for SSIM. Shape: `[C, H, W]`."""
+    if min(clean.shape[1:]) < _WINDOW_PX:
+        raise UsageError(
+            f"A picture of {clean.shape[2]}x{clean.shape[1]} pixels is too small for SSIM; "
+            f"use pictures of at least {_WINDOW_PX}x{_WINDOW_PX}."
+        )

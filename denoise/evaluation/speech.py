@@ -21,7 +21,7 @@ import csv
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from denoise.errors import UsageError
+from denoise.errors import MediaError, UsageError
+from denoise.evaluation.benchmark import require_scores
 from denoise.media.audio import is_audio, open_audio
 from denoise.media.folders import files_below
 from denoise.options import ATTENUATION_DB
@@ -80,6 +81,8 @@ class SpeechScores:
     real_time_factor: float
     """Seconds of work for a second of sound, the scoring not counted"""
     threads: int
+    failures: dict[str, str] = field(default_factory=dict)
+    """Noisy file -> why its pair could not be read"""
 
     def __str__(self) -> str:
         lines = [
@@ -131,15 +134,21 @@ def evaluate_pairs(
         progress: called after each pair with its number, how many there are, and its name.
 
     Raises:
-        UsageError: there are no pairs, two sides are not alike, none can be scored, or a package is missing.
+        UsageError: there are no pairs, two sides are not alike, all are silent or too short, or a package is missing.
+        MediaError: no pair can be read.
     """
     check_packages()
     pairs = pairs_in(folder)
     scores: list[tuple[float | None, Quality, Quality]] = []
     left_out: list[str] = []
+    failures: dict[str, str] = {}
     seconds = sound_s = 0.0
     for number, pair in enumerate(pairs):
-        noisy, clean, rate_hz = pair.read()
+        try:
+            noisy, clean, rate_hz = pair.read()
+        except MediaError as error:
+            failures[str(pair.noisy)] = str(error)
+            continue
         began = time.perf_counter()
         restored = restorer(noisy, rate_hz, attenuation_db=attenuation_db)
         seconds += time.perf_counter() - began
@@ -152,8 +161,9 @@ def evaluate_pairs(
             scores.append((pair.snr_db, before, after))
         if progress is not None:
             progress(number + 1, len(pairs), pair.noisy.name)
-    if not scores:
+    if not scores and not failures:
         raise UsageError(f"All pairs in {folder} are silent or too short for PESQ and STOI; use others.")
+    require_scores(scores, failures)
     levels = sorted({level for level, _, _ in scores if level is not None})
     return SpeechScores(
         mean=_group(None, scores),
@@ -163,6 +173,7 @@ def evaluate_pairs(
         sound_s=sound_s,
         real_time_factor=seconds / sound_s,
         threads=torch.get_num_threads(),
+        failures=failures,
     )
 
 
@@ -217,7 +228,7 @@ def quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality | None:
 
 def mean_quality(scores: Sequence[Quality]) -> Quality:
     """Means of all scores."""
-    return Quality(*(fmean(getattr(score, field.name) for score in scores) for field in fields(Quality)))
+    return Quality(*(fmean(getattr(score, part.name) for score in scores) for part in fields(Quality)))
 
 
 def si_sdr_db(sound: Waveform, clean: Waveform) -> float:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from denoise.corruptions.base import Identity
-from denoise.errors import UsageError
+from denoise.errors import MediaError, UsageError
 from denoise.evaluation.benchmark import Scores, corrupted, evaluate, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.loading import load
@@ -125,3 +126,25 @@ def test_folders_without_pictures_are_refused(unchanged: Restorer, tmp_path: Pat
 def test_unknown_corruptions_are_refused(unchanged: Restorer, pictures: Path) -> None:
     with pytest.raises(UsageError, match="Unknown corruption 'fog'"):
         evaluate(unchanged, pictures, "fog")
+
+
+def test_pictures_that_cannot_be_scored_are_left_out_and_named(
+    unchanged: Restorer, pictures: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    alone = evaluate(unchanged, folder, "gaussian:sigma=25")
+    (folder / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (10, 40)).save(folder / "narrow.png")
+    told: list[tuple[int, int, str]] = []
+    scores = evaluate(unchanged, folder, "gaussian:sigma=25", progress=lambda *step: told.append(step))
+    assert (scores.pictures, scores.psnr_db) == (2, alone.psnr_db)
+    assert told[-1][:2] == (3, 4)  # the last file, narrow.png, is never begun
+    broken, narrow = scores.failures.items()
+    assert Path(broken[0]).name == "broken.png" and "broken.png" in broken[1]
+    assert Path(narrow[0]).name == "narrow.png" and "too small for SSIM" in narrow[1]
+
+
+def test_a_folder_of_nothing_but_broken_pictures_is_refused(unchanged: Restorer, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(MediaError, match=r"Nothing could be scored; .*a\.png"):
+        evaluate(unchanged, tmp_path, "gaussian:sigma=25")

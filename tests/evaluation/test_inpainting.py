@@ -65,3 +65,11 @@ def test_what_makes_no_holes_is_refused(folder: Path, tiny_weights: Path) -> Non
 
     with pytest.raises(UsageError, match="makes holes"):
         evaluate(denoise.load(tiny_weights), folder, "text")
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_named(folder: Path) -> None:
+    alone = evaluate_inpainting(rough(), folder, "scratches")
+    (folder / "broken.png").write_bytes(b"no picture")
+    scores = evaluate_inpainting(rough(), folder, "scratches")
+    assert (scores.pictures, scores.psnr_db) == (2, alone.psnr_db)
+    assert list(scores.failures) == [str(folder / "broken.png")]

@@ -16,7 +16,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from denoise.errors import UsageError
+from denoise.errors import MediaError, UsageError
 from denoise.evaluation.speech import Group, Quality, SpeechScores, evaluate_pairs, pairs_in, quality, si_sdr_db
 from denoise.sound import SoundRestorer
 
@@ -161,6 +161,19 @@ def test_silent_pairs_are_left_out_and_named(folder: Path) -> None:
     assert "left out as silent or too short: 1 (noisy_silent.wav)" in str(scores)
     assert scores.mean.pairs == 3
     assert scores.mean.noisy.si_sdr_db == without.mean.noisy.si_sdr_db
+
+
+def test_pairs_that_cannot_be_read_are_left_out_and_named(folder: Path) -> None:
+    for name in ("noisy_0.wav", "clean_1.wav"):
+        (folder / name).write_bytes(b"no sound")
+    scores = evaluate_pairs(unchanged(), folder)
+    assert scores.mean.pairs == 1
+    (first, first_reason), (second, second_reason) = scores.failures.items()
+    assert Path(first).name == "noisy_0.wav" and "noisy_0.wav" in first_reason
+    assert Path(second).name == "noisy_1.wav" and "clean_1.wav" in second_reason
+    (folder / "noisy_2.wav").write_bytes(b"no sound")
+    with pytest.raises(MediaError, match=r"Nothing could be scored; .*noisy_0\.wav"):
+        evaluate_pairs(unchanged(), folder)
 
 
 def test_pairs_in_two_folders(tmp_path: Path) -> None:
