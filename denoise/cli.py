@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from denoise.cli_output import as_line, print_findings, print_index, print_result, progress_bar
+from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
 from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
 
@@ -200,7 +200,7 @@ def evaluate(
             scores = evaluate_pairs(restorer, data, attenuation_db, progress)
     typer.echo(as_line(scores) if as_json else str(scores))
     for path, reason in scores.failures.items():
-        typer.echo(f"{path}: {reason}", err=True)
+        print_failure(path, reason)
     if scores.failures:
         raise DenoiseError("Not all files could be scored; those that could not are named above.")
 

@@ -29,7 +29,7 @@ def print_result(result: Report | SoundReport | Skipped | Failure, as_json: bool
     elif isinstance(result, Skipped):
         pass  # they are counted in the end
     elif isinstance(result, Failure):
-        typer.echo(f"{result.source}: {result.error}", err=True)
+        print_failure(result.source, result.error)
     elif isinstance(result, Report):
         found = [result.found]
         if result.sigma:
@@ -63,18 +63,23 @@ def print_findings(found: Detection) -> None:
     for finding in found.anomalies:
         typer.echo(f"{finding.file}: {finding.value:.4g}, above {found.threshold:.4g}")
     for failure in found.failures:
-        typer.echo(f"{failure.source}: {failure.error}", err=True)
+        print_failure(failure.source, failure.error)
     typer.echo(f"{len(found.anomalies)} of {len(found.findings)} are unusual; all scores: {found.scores}")
 
 
 def print_index(report: IndexReport) -> None:
     """What an index holds now, and what could not be read."""
     for name, reason in report.failures.items():
-        typer.echo(f"{name}: {reason}", err=True)
+        print_failure(name, reason)
     typer.echo(
         f"{report.index}: {report.pictures} pictures, {report.patches} patches; {len(report.added)} new, "
         f"{len(report.changed)} changed, {len(report.removed)} gone, {report.unchanged} as they were"
     )
+
+
+def print_failure(file: str, reason: str) -> None:
+    """Why nothing came of a file, on the error stream; most reasons have its name in them."""
+    typer.echo(reason if file in reason else f"{file}: {reason}", err=True)
 
 
 def as_line(record: Any) -> str:

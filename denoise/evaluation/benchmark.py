@@ -128,8 +128,7 @@ def pictures_below(folder: Path) -> list[Path]:
 def require_scores(scores: Sequence[object], failures: dict[str, str]) -> None:
     """Raise MediaError, with the first reason, when no file could be scored."""
     if not scores:
-        path, reason = next(iter(failures.items()))
-        raise MediaError(f"Nothing could be scored; {path}: {reason}")
+        raise MediaError(f"No file could be scored. {next(iter(failures.values()))}")
 
 
 def corrupted(

@@ -146,5 +146,5 @@ def test_pictures_that_cannot_be_scored_are_left_out_and_named(
 
 def test_a_folder_of_nothing_but_broken_pictures_is_refused(unchanged: Restorer, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(MediaError, match=r"Nothing could be scored; .*a\.png"):
+    with pytest.raises(MediaError, match=r"No file could be scored\. .*a\.png"):
         evaluate(unchanged, tmp_path, "gaussian:sigma=25")

@@ -172,7 +172,7 @@ def test_pairs_that_cannot_be_read_are_left_out_and_named(folder: Path) -> None:
     assert Path(first).name == "noisy_0.wav" and "noisy_0.wav" in first_reason
     assert Path(second).name == "noisy_1.wav" and "clean_1.wav" in second_reason
     (folder / "noisy_2.wav").write_bytes(b"no sound")
-    with pytest.raises(MediaError, match=r"Nothing could be scored; .*noisy_0\.wav"):
+    with pytest.raises(MediaError, match=r"No file could be scored\. .*noisy_0\.wav"):
         evaluate_pairs(unchanged(), folder)
 
 
