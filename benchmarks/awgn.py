@@ -12,6 +12,7 @@ from typing import Any
 
 from _common import parser, record, report, write_json
 
+from denoise.errors import MediaError
 from denoise.evaluation.benchmark import Scores, evaluate
 from denoise.loading import load
 
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known: dict[float, Scores] = {}
     estimated: dict[float, Scores] = {}
     for sigma in chosen.sigmas:
-        known[sigma] = evaluate(restorer, chosen.data, f"gaussian:sigma={sigma:g}", sigma)
-        estimated[sigma] = evaluate(restorer, chosen.data, f"gaussian:sigma={sigma:g}", "auto")
+        known[sigma] = _of_all(evaluate(restorer, chosen.data, f"gaussian:sigma={sigma:g}", sigma))
+        estimated[sigma] = _of_all(evaluate(restorer, chosen.data, f"gaussian:sigma={sigma:g}", "auto"))
 
     first = next(iter(known.values()))
     views = f", mean of {chosen.ensemble} views" if chosen.ensemble > 1 else ""
@@ -71,6 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known=[vars(scores) for scores in known.values()],
         estimated=[vars(scores) for scores in estimated.values()],
     )
+
+
+def _of_all(scores: Scores) -> Scores:
+    """The same; raises MediaError when a picture was left out, for then the mean is that of another set."""
+    if scores.failures:
+        raise MediaError(next(iter(scores.failures.values())))
+    return scores
 
 
 def _row(name: str, results: dict[float, Scores], text: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ from denoise.corruptions.masks import makes_holes
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.errors import MediaError, UsageError
+from denoise.evaluation.failures import require_scores
 from denoise.evaluation.metrics import psnr_db, require_size, ssim
 from denoise.media.folders import files_below
 from denoise.media.image import is_image, open_image
@@ -123,12 +124,6 @@ def pictures_below(folder: Path) -> list[Path]:
     if not paths:
         raise UsageError(f"There is no picture below {folder}; give a folder of clean pictures as --data.")
     return paths
-
-
-def require_scores(scores: Sequence[object], failures: dict[str, str]) -> None:
-    """Raise MediaError, with the first reason, when no file could be scored."""
-    if not scores:
-        raise MediaError(f"No file could be scored. {next(iter(failures.values()))}")
 
 
 def corrupted(

@@ -11,7 +11,8 @@ from statistics import fmean
 from denoise.corruptions.base import Corruption
 from denoise.corruptions.masks import makes_holes
 from denoise.errors import UsageError
-from denoise.evaluation.benchmark import corrupted, damage_of, pictures_below, require_scores
+from denoise.evaluation.benchmark import corrupted, damage_of, pictures_below
+from denoise.evaluation.failures import require_scores
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.inpainter import Inpainter
 

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.errors import MediaError, UsageError
-from denoise.evaluation.benchmark import require_scores
+from denoise.evaluation.failures import require_scores
 from denoise.media.audio import is_audio, open_audio
 from denoise.media.folders import files_below
 from denoise.options import ATTENUATION_DB

@@ -138,7 +138,7 @@ def test_pictures_that_cannot_be_scored_are_left_out_and_named(
     told: list[tuple[int, int, str]] = []
     scores = evaluate(unchanged, folder, "gaussian:sigma=25", progress=lambda *step: told.append(step))
     assert (scores.pictures, scores.psnr_db) == (2, alone.psnr_db)
-    assert told[-1][:2] == (3, 4)  # the last file, narrow.png, is never begun
+    assert told[-1][:2] == (3, 4)  # nothing is told of the last, narrow.png
     broken, narrow = scores.failures.items()
     assert Path(broken[0]).name == "broken.png" and "broken.png" in broken[1]
     assert Path(narrow[0]).name == "narrow.png" and "too small for SSIM" in narrow[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from denoise.errors import MediaError
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "figure")  # that one measures nothing
@@ -64,6 +67,13 @@ def test_awgn(
     assert written["known"][0]["corruption"] == "gaussian:sigma=25"
     assert written["known"][0]["noisy_psnr_db"] == written["estimated"][0]["noisy_psnr_db"]
     assert written["machine"]["threads"] >= 1
+
+
+def test_awgn_counts_every_picture(script: Load, pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(MediaError, match=r"broken\.png"):
+        script("awgn").main(["--data", str(folder), "--model", str(tiny_weights), "--sigmas", "25"])
 
 
 def test_seams(
