@@ -42,8 +42,8 @@ class PictureCrops(L.LightningDataModule):
         validation_share: share of the files held back, at least one file.
         validation_px: side of a validation crop, a multiple of 16; of a smaller picture as much as there is.
         smallest_scale: crops are also taken from pictures scaled down, at most to this, 0..1: what large pictures show
-            in shades becomes fine detail, and what their compression left becomes small. A third of the crops are not
-            scaled; 1 scales none.
+            in shades becomes fine detail, and what their compression left becomes small. 1 scales none.
+        largest_scale: all crops are scaled down at least to this, `smallest_scale`..1; with 1 a third are not scaled.
         cache_gb: memory for decoded pictures; beyond it only a random part of each picture is kept.
         workers: processes that make the batches in place of the one that trains, for an accelerator that would wait
             for it otherwise. Corruptions with holes are drawn by them too: masks are a processor's work.
@@ -58,6 +58,7 @@ class PictureCrops(L.LightningDataModule):
         validation_share: float = 0.04,
         validation_px: int = 256,
         smallest_scale: float = 1.0,
+        largest_scale: float = 1.0,
         cache_gb: float = 4.0,
         workers: int = 0,
         seed: int = 0,
@@ -68,6 +69,11 @@ class PictureCrops(L.LightningDataModule):
                 raise UsageError(f"--data.{name} {side} is not allowed: give a multiple of {_STEP_PX}.")
         if not 0 < smallest_scale <= 1:
             raise UsageError(f"--data.smallest_scale {smallest_scale:g} is not allowed: give a number in 0..1, not 0.")
+        if not smallest_scale <= largest_scale <= 1:
+            raise UsageError(
+                f"--data.largest_scale {largest_scale:g} is not allowed: give a number from the smallest scale "
+                f"({smallest_scale:g}) to 1."
+            )
         if root is None:
             raise UsageError("Which pictures? Give the folder that holds them as --data.root.")
         self.root = Path(root)
@@ -75,7 +81,7 @@ class PictureCrops(L.LightningDataModule):
         self.batch_size = batch_size
         self.validation_share = validation_share
         self.validation_px = validation_px
-        self.smallest_scale = smallest_scale
+        self.scales = smallest_scale, largest_scale
         self.cache_bytes = cache_gb * 1e9
         self.workers = workers
         self.seed = seed
@@ -116,7 +122,7 @@ class PictureCrops(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches `[B, 3, crop, crop]` without end, or what workers make of these."""
         assert self.trainer is not None
-        crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.smallest_scale, self.seed, self.trainer)
+        crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.scales, self.seed, self.trainer)
         return load(crops, self.workers)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
@@ -130,13 +136,13 @@ class _Crops(Endless):
         pictures: list[np.ndarray],
         side: int,
         batch_size: int,
-        smallest_scale: float,
+        scales: tuple[float, float],
         seed: int,
         trainer: L.Trainer,
     ) -> None:
         super().__init__(trainer)
         self.pictures, self.side, self.batch_size, self.seed = pictures, side, batch_size, seed
-        self.smallest_scale = smallest_scale
+        self.scales = scales
         areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], dtype=np.float64)
         self.chances = areas / areas.sum()
 
@@ -157,10 +163,10 @@ class _Crops(Endless):
 
     def _span(self, picture: np.ndarray, generator: np.random.Generator) -> int:
         """How many pixels of the picture go into the side of a crop."""
-        low = self.smallest_scale
+        low, high = self.scales
         if low == 1:
             return self.side
-        scale = min(1.0, generator.uniform(low, 1 + (1 - low) / 2))
+        scale = min(1.0, generator.uniform(low, high if high < 1 else 1 + (1 - low) / 2))
         return int(min(round(self.side / scale), *picture.shape[:2]))
 
 

@@ -100,6 +100,21 @@ def test_a_crop_of_a_small_picture_is_scaled_as_far_as_it_goes(folder: Path) -> 
     assert batch.shape == (20, 3, 48, 48)
 
 
+def test_with_a_largest_scale_no_crop_is_as_it_was(tmp_path: Path) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, 4::8] = stripes[:, 5::8] = stripes[:, 6::8] = stripes[:, 7::8] = 255  # 8 pixels a period
+    Image.fromarray(stripes).save(tmp_path / "a.png")
+    (batch,) = _batches(_module(tmp_path, crop_px=32, batch_size=40, smallest_scale=0.5, largest_scale=0.6), 1)
+    edges = [int((crop[0].diff(dim=axis).abs() > 0.3).any(1 - axis).sum()) for crop in batch for axis in (0, 1)]
+    assert min(edge for edge in edges if edge) >= 11  # at full size 7 or 8, at 0.6 of it 13 or so, at half 15 or 16
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.5, float("nan")])
+def test_largest_scales_that_are_none(folder: Path, scale: float) -> None:
+    with pytest.raises(UsageError, match=r"--data\.largest_scale"):
+        PictureCrops(folder, smallest_scale=0.5, largest_scale=scale)
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
 def test_scales_that_are_none(folder: Path, scale: float) -> None:
     with pytest.raises(UsageError, match=r"--data\.smallest_scale"):
