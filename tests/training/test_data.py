@@ -82,15 +82,26 @@ def test_all_eight_orientations_come(folder: Path) -> None:
     assert len({crop.numpy().tobytes() for crop in batch.contiguous()}) == 8
 
 
-def test_crops_are_taken_from_pictures_scaled_down(folder: Path) -> None:
-    root = folder / "one"
+@pytest.fixture
+def striped(tmp_path: Path) -> Path:
+    """A folder with a picture of upright stripes, 8 pixels a period."""
+    root = tmp_path / "striped"
     root.mkdir()
     stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, 4::8] = stripes[:, 5::8] = stripes[:, 6::8] = stripes[:, 7::8] = 255  # 8 pixels a period
+    stripes[:, 4::8] = stripes[:, 5::8] = stripes[:, 6::8] = stripes[:, 7::8] = 255
     Image.fromarray(stripes).save(root / "a.png")
-    (batch,) = _batches(_module(root, batch_size=60, smallest_scale=0.5), 1)
+    return root
+
+
+def _edges(batch: torch.Tensor) -> list[int]:
+    """How many edges of stripes each crop has, along either axis."""
+    return [int((crop[0].diff(dim=axis).abs() > 0.3).any(1 - axis).sum()) for crop in batch for axis in (0, 1)]
+
+
+def test_crops_are_taken_from_pictures_scaled_down(striped: Path) -> None:
+    (batch,) = _batches(_module(striped, batch_size=60, smallest_scale=0.5), 1)
     assert batch.shape == (60, 3, 16, 16)
-    edges = [int((crop[0].diff(dim=axis).abs() > 0.3).any(1 - axis).sum()) for crop in batch for axis in (0, 1)]
+    edges = _edges(batch)
     assert set(edges) >= {0, 3, 4, 5, 6}  # of 16 pixels at full size 3 or 4 are edges, at half size 7 or 8
     assert sum(3 <= number <= 4 for number in edges) >= 20
 
@@ -100,12 +111,9 @@ def test_a_crop_of_a_small_picture_is_scaled_as_far_as_it_goes(folder: Path) -> 
     assert batch.shape == (20, 3, 48, 48)
 
 
-def test_with_a_largest_scale_no_crop_is_as_it_was(tmp_path: Path) -> None:
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, 4::8] = stripes[:, 5::8] = stripes[:, 6::8] = stripes[:, 7::8] = 255  # 8 pixels a period
-    Image.fromarray(stripes).save(tmp_path / "a.png")
-    (batch,) = _batches(_module(tmp_path, crop_px=32, batch_size=40, smallest_scale=0.5, largest_scale=0.6), 1)
-    edges = [int((crop[0].diff(dim=axis).abs() > 0.3).any(1 - axis).sum()) for crop in batch for axis in (0, 1)]
+def test_with_a_largest_scale_no_crop_is_as_it_was(striped: Path) -> None:
+    (batch,) = _batches(_module(striped, crop_px=32, batch_size=40, smallest_scale=0.5, largest_scale=0.6), 1)
+    edges = _edges(batch)
     assert min(edge for edge in edges if edge) >= 11  # at full size 7 or 8, at 0.6 of it 13 or so, at half 15 or 16
 
 
