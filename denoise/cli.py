@@ -120,9 +120,8 @@ def restore(
     restorers = Restorers(model, device, dtype, ensemble)
     with progress_bar() as progress:
         if single:
-            target = pipeline.single_target(inputs[0], out, overwrite)
-            pipeline.check_extras(inputs[0], target, options, overwrite)
-            print_result(pipeline.restore_file(restorers, inputs[0], target, options, progress), as_json)
+            report = pipeline.restore_single(restorers, inputs[0], out, options, overwrite, progress)
+            print_result(report, as_json)
             return
         jobs = pipeline.jobs(inputs, out, overwrite)
         skipped = failed = 0

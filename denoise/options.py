@@ -16,10 +16,13 @@ Clip = Literal["none", "rescale"]
 ATTENUATION_DB = 40.0
 """Sound is made quieter by so much at most unless asked otherwise: the rest of a room sounds natural"""
 
+_OF_PICTURES = {"sigma": "sigma", "ensemble": "an ensemble"}
+_OF_SOUND = {"attenuation_db": "an attenuation", "clip": "clip", "start_s": "a start", "end_s": "an end"}
+
 
 @dataclass(frozen=True)
 class Options:
-    """How files are restored; what does not concern a medium is ignored.
+    """How files are restored; of several ones, what does not concern a medium is ignored.
 
     Args:
         sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
@@ -64,6 +67,14 @@ class Options:
     def by_alpha(self) -> bool:
         """Whether holes are what is transparent."""
         return isinstance(self.mask, str) and self.mask == "alpha"
+
+    def check_used(self, what: str, is_sound: bool, ensemble: int) -> None:
+        """Raise UsageError where something is asked for that this one input has no use for."""
+        medium, other = ("sound", "pictures") if is_sound else ("a picture", "sound")
+        for name, noun in (_OF_PICTURES if is_sound else _OF_SOUND).items():
+            asked = ensemble > 1 if name == "ensemble" else getattr(self, name) != getattr(Options, name)
+            if asked:
+                raise UsageError(f"{what} is {medium} and {noun} is for {other}; leave it out.")
 
     def __post_init__(self) -> None:
         check_sigma(self.sigma)

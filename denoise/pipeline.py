@@ -105,9 +105,7 @@ def restore(
     if isinstance(source, str | os.PathLike) and Path(source).is_dir():
         source = [source]
     if isinstance(source, str | os.PathLike):
-        source, target = Path(source), single_target(Path(source), out, overwrite)
-        check_extras(source, target, options, overwrite)
-        return restore_file(restorers, source, target, options, progress)
+        return restore_single(restorers, Path(source), out, options, overwrite, progress)
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
         if options.extras:
             raise UsageError("A comparison and a residual are of one input; give one at a time.")
@@ -121,7 +119,9 @@ def restore(
     if rate_hz is not None:
         if options.fills or (options.start_s, options.end_s, options.clip) != (0.0, None, "none"):
             raise UsageError("A waveform is restored whole; masks are for pictures; start_s, end_s and clip for files.")
+        _check_used(restorers, "A waveform", True, options)
         return restorers.find("sound")(source, rate_hz, strength, attenuation_db)
+    _check_used(restorers, "What came without a rate_hz", False, options)
     if mask_color is not None:
         raise UsageError("A colour marks holes in files; for a picture in memory give a mask.")
     if mask is not None:
@@ -129,6 +129,21 @@ def restore(
         if "image" not in restorers.named:
             return source
     return restorers.find("image")(source, sigma, strength)
+
+
+def restore_single(
+    restorers: Restorers,
+    source: Path,
+    out: PathLike | None,
+    options: Options,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report | SoundReport:
+    """Restore the one file that was asked for; raises UsageError where a part of what was asked is in vain."""
+    target = single_target(source, out, overwrite)
+    check_extras(source, target, options, overwrite)
+    _check_used(restorers, str(source), is_audio(source), options)
+    return restore_file(restorers, source, target, options, progress)
 
 
 def restore_file(
@@ -274,6 +289,15 @@ def check_extras(source: Path, target: Path, options: Options, overwrite: bool) 
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists; give the {what} another name, or --overwrite to replace it.")
         taken[place] = what
+
+
+def _check_used(restorers: Restorers, what: str, is_sound: bool, options: Options) -> None:
+    """Raise UsageError where something is asked for that this one input has no use for."""
+    options.check_used(what, is_sound, restorers.ensemble)
+    if options.fills and options.sigma != "auto" and "image" not in restorers.named:
+        raise UsageError(
+            "Sigma is of noise and holes alone are filled; leave it out, or name 'photo,inpaint' for both."
+        )
 
 
 def corrupt_file(source: PathLike, target: PathLike, spec: str | None = None, seed: int = 0) -> Path:

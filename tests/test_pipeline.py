@@ -341,6 +341,29 @@ def test_what_is_for_files_is_not_ignored_in_memory(options: dict[str, Any], rea
         denoise.restore(photo(), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"attenuation_db": 12}, "is a picture and an attenuation is for sound"),
+        ({"clip": "rescale"}, "is a picture and clip is for sound"),
+        ({"start_s": 1.0}, "is a picture and a start is for sound"),
+        ({"end_s": 1.0}, "is a picture and an end is for sound"),
+        ({"mask": np.zeros((48, 64), bool), "sigma": 0}, "holes alone are filled"),
+    ],
+)
+def test_nothing_is_asked_for_in_vain(
+    noisy_png: Path, tiny_weights: Path, tiny_inpainting_weights: Path, options: dict[str, Any], reason: str
+) -> None:
+    """Of one picture; in a list there may be others that have a use for it."""
+    weights = tiny_inpainting_weights if "mask" in options else tiny_weights
+    for source in (noisy_png, np.asarray(Image.open(noisy_png))):
+        with pytest.raises(UsageError, match=reason):
+            restore(source, weights, **options)
+    assert not pipeline.default_output(noisy_png).exists()
+    (report,) = restore([noisy_png], weights, **options)
+    assert Path(report.output).exists()
+
+
 def test_what_is_nothing_is_named(tiny_weights: Path) -> None:
     for nothing in (None, {Path("a.png")}, b"a.png"):
         with pytest.raises(UsageError, match="is no picture"):

@@ -272,6 +272,19 @@ def test_corrupt_is_repeatable_and_keeps_the_format(tmp_path: Path) -> None:
     assert ratio_db == pytest.approx(5, abs=2)
 
 
+@pytest.mark.parametrize(("option", "noun"), [({"sigma": 25}, "sigma"), ({"ensemble": 8}, "an ensemble")])
+def test_nothing_of_pictures_is_asked_of_one_sound(
+    tiny_sound_weights: Path, tmp_path: Path, option: dict[str, Any], noun: str
+) -> None:
+    source = make(tmp_path / "a.wav")
+    options = {"model": tiny_sound_weights, "device": "cpu", **option}
+    for one, rate in ((source, {}), (np.zeros(1600, np.float32), {"rate_hz": 16_000})):
+        with pytest.raises(UsageError, match=f"sound and {noun} is for pictures"):
+            denoise.restore(one, **options, **rate)
+    (report,) = denoise.restore([source], **options)
+    assert Path(report.output).exists()
+
+
 def test_corruptions_fit_the_medium(noisy_png: Path, tmp_path: Path) -> None:
     source = make(tmp_path / "a.wav")
     with pytest.raises(UsageError, match=r"is sound and .* is for pictures"):
