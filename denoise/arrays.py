@@ -49,6 +49,13 @@ def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
     raise UsageError(f"A {type(picture).__name__} is no picture; {_ALLOWED}.")
 
 
+def transparent(kind: Kind) -> Mask | None:
+    """Where a picture is less than half opaque, `[H, W]`; None where its kind has no transparency."""
+    if kind.family != "pil" or not (frame := pillow_frame(kind.original, 8)).has_transparency:
+        return None
+    return frame.transparent(0, frame.size[1])
+
+
 def from_tensor(batch: Tensor, kind: Kind, filled: Mask | None = None) -> Any:
     """The restored batch as the kind the original was: same type, shape, dtype, device, mode and transparency.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,23 @@ def as_mask(mask: Any) -> Mask:
     if peak > max(_PEAKS) and largest < peak:
         raise UsageError(f"A mask of whole numbers up to {largest} does not fit; give 0..1, 0..255 or 0..65535.")
     return np.asarray(mask >= peak / 2)
+
+
+def masks_for(mask: Any, shape: Sequence[int]) -> list[Mask]:
+    """A mask for each picture of a batch `[B, C, H, W]`: the same for all, or one each of a tensor `[B, 1, H, W]`.
+
+    Raises:
+        UsageError: the mask is none, or not of their size.
+    """
+    number, _, height, width = shape
+    several = isinstance(mask, torch.Tensor) and mask.ndim == 4 and len(mask) == number
+    masks = [as_mask(one) for one in mask] if several else [as_mask(mask)] * number
+    for one in masks:
+        if one.shape != (height, width):
+            raise UsageError(
+                f"The mask is {one.shape[1]}x{one.shape[0]} and the picture is {width}x{height}; make them of one size."
+            )
+    return masks
 
 
 def widened(mask: Any, by_px: int) -> Any:

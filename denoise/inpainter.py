@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from denoise.arrays import from_tensor, to_tensor
 from denoise.devices import choose_device, choose_dtype, place
 from denoise.ensemble import check_ensemble
-from denoise.errors import UsageError
-from denoise.holes import as_mask, check_holes
+from denoise.holes import check_holes, masks_for
 from denoise.media.mask import Mask
 from denoise.networks.inpainting import CELL, fill, fill_coarse, pull
 from denoise.options import check_strength
@@ -68,14 +67,8 @@ class Inpainter:
         """
         check_strength(strength)
         batch, kind = to_tensor(picture)
-        several = isinstance(mask, Tensor) and mask.ndim == 4 and len(mask) == len(batch)
-        masks = [as_mask(one) for one in mask] if several else [as_mask(mask)] * len(batch)
+        masks = masks_for(mask, batch.shape)
         for one in masks:
-            if one.shape != batch.shape[2:]:
-                raise UsageError(
-                    f"The mask is {one.shape[1]}x{one.shape[0]} and the picture is {batch.shape[3]}x{batch.shape[2]}; "
-                    "make them of one size."
-                )
             check_holes(one, "the picture")
         if strength == 0 or not any(one.any() for one in masks):
             return picture

@@ -72,6 +72,7 @@ def restore_picture_file(
             report = _Rows(progress, source.name, frame.size[1])
             if options.compare is not None and number == 0:
                 comparison = Comparison(frame, picture.orientation, options.compare)
+            mask = None
             if inpainter is not None:
                 mask = find_holes(picture, frame, options)
                 notes += _too_wide(inpainter, mask)
@@ -79,7 +80,7 @@ def restore_picture_file(
                 filled += int(mask.sum())
                 notes += note_on_holes(picture, mask, options)
             if restorer is not None:
-                levels.append(round(_restore_frame(restorer, frame, options, report).sigma, 2))
+                levels.append(round(_restore_frame(restorer, frame, mask, options, report).sigma, 2))
             pixels += frame.size[0] * frame.size[1]
         untouched = options.strength == 0 or (restorer is None and filled == 0)
         if untouched and picture.format == format_of(target):
@@ -117,10 +118,15 @@ def corrupt_picture_file(source: Path, target: Path, corruption: Corruption, gen
     return target
 
 
-def _restore_frame(restorer: Restorer, frame: Frame, options: Options, report: _Rows) -> Noise:
+def _restore_frame(restorer: Restorer, frame: Frame, filled: Mask | None, options: Options, report: _Rows) -> Noise:
     """Estimate, then sweep: rows are read once each, restored, and written over their source."""
     read, shape = partial(_read, frame), (frame.channels, *frame.size[::-1])
-    noise = restorer.noise(read, shape, options.sigma)
+
+    def silent(start: int, stop: int) -> Mask:
+        clear = frame.transparent(start, stop)
+        return clear if filled is None else clear | filled[start:stop]
+
+    noise = restorer.noise(read, shape, options.sigma, silent if frame.has_transparency or filled is not None else None)
     if options.strength > 0:
         _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
     return noise

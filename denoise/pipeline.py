@@ -125,10 +125,11 @@ def restore(
     if mask_color is not None:
         raise UsageError("A colour marks holes in files; for a picture in memory give a mask.")
     if mask is not None:
-        source = restorers.find("holes")(source, widened(mask, dilate_px), strength)
+        mask = widened(mask, dilate_px)
+        source = restorers.find("holes")(source, mask, strength)
         if "image" not in restorers.named:
             return source
-    return restorers.find("image")(source, sigma, strength)
+    return restorers.find("image")(source, sigma, strength, mask)
 
 
 def restore_single(

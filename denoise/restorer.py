@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from denoise import pretrained
-from denoise.arrays import from_tensor, to_tensor
+from denoise.arrays import from_tensor, to_tensor, transparent
 from denoise.devices import choose_device, choose_dtype, place, run
 from denoise.ensemble import check_ensemble, run_ensemble
 from denoise.errors import UsageError
+from denoise.holes import masks_for
+from denoise.media.mask import Mask
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.options import Sigma, check_sigma, check_strength
 from denoise.windows import Read, Windows, rows_of, sweep_rows
@@ -29,6 +33,9 @@ WINDOW_PX, FADE_PX = 1024, 16
 # Windows of wide pictures are smaller, for a band of them is held in memory as floats: at most this many pixels.
 BAND_PX = 2**23
 SMALLEST_PX = 256
+
+Silent = Callable[[int, int], Mask]
+"""`(start, stop) -> [stop - start, W]`: where these rows of a picture say nothing about its noise."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,14 @@ class Restorer:
         name = self.card.name if self.card else type(self.network).__name__
         return f"Restorer({name}, {self.device}, {str(self.dtype).removeprefix('torch.')})"
 
-    def __call__(self, picture: Any, sigma: Sigma = "auto", strength: float = 1.0) -> Any:
+    def __call__(self, picture: Any, sigma: Sigma = "auto", strength: float = 1.0, filled: Any = None) -> Any:
         """Restore a picture or a batch.
 
         Args:
             picture: see the class.
             sigma: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it for each picture.
             strength: 0 returns the input bit for bit, 1 the restored picture, between them a mix.
+            filled: where holes were filled and nothing can be learned about the noise; a mask as `Inpainter` takes it.
 
         Raises:
             UsageError: the input or an option is not one of the above; the input holds NaN or infinity.
@@ -91,12 +99,13 @@ class Restorer:
         check_sigma(sigma)
         check_strength(strength)
         batch, kind = to_tensor(picture)
+        silent = _silent(transparent(kind), filled, batch.shape)
         if strength == 0:
             return picture
         restored = torch.empty_like(batch)
-        for clean, observed in zip(restored, batch, strict=True):
+        for clean, observed, of_it in zip(restored, batch, silent, strict=True):
             read = rows_of(observed)
-            noise = self.noise(read, observed.shape, sigma)
+            noise = self.noise(read, observed.shape, sigma, of_it)
             for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
                 clean[:, start:stop] = rows
         return from_tensor(restored, kind)
@@ -121,12 +130,15 @@ class Restorer:
 
         yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
 
-    def noise(self, read: Read, shape: Sequence[int], sigma: Sigma) -> Noise:
+    def noise(self, read: Read, shape: Sequence[int], sigma: Sigma, silent: Silent | None = None) -> Noise:
         """The noise that `sigma` says a picture has: one level, or what `estimate` finds where it is `auto`."""
-        return self.estimate(read, shape) if sigma == "auto" else Noise(float(sigma))
+        return self.estimate(read, shape, silent) if sigma == "auto" else Noise(float(sigma))
 
-    def estimate(self, read: Read, shape: Sequence[int]) -> Noise:
+    def estimate(self, read: Read, shape: Sequence[int], silent: Silent | None = None) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
+
+        What was cut out, filled or painted has no noise, whatever the rest has: cells that are of one colour or that
+        `silent` touches do not count, nor do those beside them, as long as others are left.
 
         Raises:
             UsageError: these weights cannot estimate; a level must be given.
@@ -137,19 +149,29 @@ class Restorer:
         cell = int(network.multiple_of)  # type: ignore[arg-type]
         maps: list[Tensor] = []
 
+        def read_both(start: int, stop: int) -> Tensor:
+            rows = read(start, stop)
+            marked = torch.zeros(rows.shape[1:]) if silent is None else torch.from_numpy(silent(start, stop)).float()
+            return torch.cat([rows, marked[None]])
+
         @torch.inference_mode()
         def look(window: Tensor, _: tuple[slice, ...]) -> Tensor:
-            parts = [run(network, self.dtype, part) for part in as_colour(window.to(self.device))]
-            level = torch.stack([part[0] for part in parts]).mean(0)
-            weight = torch.stack([part[1] for part in parts]).mean(0)
-            brightness = F.avg_pool2d(window.mean(1, keepdim=True), cell).to(level)
-            found = torch.cat([level, weight, brightness], dim=1)
-            return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+            observed, marked = window[:, :-1], window[:, -1:]
+            parts = [run(network, self.dtype, part) for part in as_colour(observed.to(self.device))]
+            flat = torch.stack([_is_flat(part, cell) for part in as_colour(observed)])
+            counts = (~flat | flat.all(0)).to(self.device)  # of the bands
+            level, weight = (torch.stack(both).mul(counts).sum(0) / counts.sum(0) for both in zip(*parts, strict=True))
+            brightness = F.avg_pool2d(observed.mean(1, keepdim=True), cell)
+            known = [part.to(level) for part in (brightness, flat.all(0), F.max_pool2d(marked, cell))]
+            return torch.cat([level, weight, *known], dim=1).repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
         windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
-        for start, _, rows in sweep_rows(look, read, shape[1:], windows):
+        for start, _, rows in sweep_rows(look, read_both, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
-        levels, weights, brightness = torch.cat(maps, dim=1)[:, None, None].unbind(0)
+        levels, weights, brightness, *without = torch.cat(maps, dim=1)[:, None, None].unbind(0)
+        for cells in without:
+            left = weights.masked_fill(F.max_pool2d(cells, 3, 1, 1) > 0, -math.inf)
+            weights = left if left.isfinite().any() else weights
         with torch.autocast("cpu", enabled=False):
             sigma = 255 * float(pool_level(levels, weights))
             if self.card is None or self.card.statistic == "picture":
@@ -180,6 +202,23 @@ def context_px(network: nn.Module) -> int:
 def window_px(windows: Windows, shape: Sequence[int]) -> int:
     """Side of the windows of a picture of shape `(C, H, W)`: smaller where it is wide."""
     return min(windows.size, max(SMALLEST_PX, BAND_PX // shape[2]))
+
+
+def _silent(clear: Mask | None, filled: Any, shape: Sequence[int]) -> list[Silent]:
+    """Where each picture of a batch is transparent or was filled."""
+    nowhere = np.zeros(shape[2:], dtype=bool)
+    clear = nowhere if clear is None else clear
+    return [partial(_rows, mask | clear) for mask in masks_for(nowhere if filled is None else filled, shape)]
+
+
+def _rows(mask: Mask, start: int, stop: int) -> Mask:
+    return mask[start:stop]
+
+
+def _is_flat(picture: Tensor, cell: int) -> Tensor:
+    """Whether each cell is of one colour. Shape: `[B, C, H, W] -> [B, 1, H/cell, W/cell]`."""
+    spread = F.max_pool2d(picture, cell) + F.max_pool2d(-picture, cell)
+    return (spread == 0).all(1, keepdim=True)
 
 
 def as_colour(observed: Tensor) -> list[Tensor]:

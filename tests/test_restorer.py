@@ -136,6 +136,49 @@ def test_statistic_picture_is_one_level(tiny_weights: Path) -> None:
     torch.testing.assert_close(single(picture), single(picture, sigma=noise.sigma))
 
 
+class Brightness(torch.nn.Module):
+    """Takes how bright a cell is for how noisy it is."""
+
+    multiple_of = 8
+
+    def forward(self, observed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        level = torch.nn.functional.avg_pool2d(observed.mean(1, keepdim=True), self.multiple_of)
+        return level, torch.zeros_like(level)
+
+
+def brightness(picture: torch.Tensor, silent: np.ndarray | None = None) -> float:
+    """The estimate of `Brightness`, 0..1."""
+    restorer = Restorer(Brightness(), Brightness(), card(statistic="picture"), "cpu", "float32", Windows(72))
+    of_rows = None if silent is None else lambda start, stop: silent[start:stop]
+    return restorer.estimate(lambda start, stop: picture[:, start:stop], picture.shape, of_rows).sigma / 255
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_places_of_one_colour_do_not_count_for_the_level(bands: int) -> None:
+    """Nor do those beside them, which may be of it in part."""
+    picture = torch.rand(bands, 48, 40)
+    picture[:, :19] = torch.arange(bands)[:, None, None] / 4
+    assert brightness(picture) == pytest.approx(picture[:, 24:].mean().item())
+    assert brightness(picture[:, :16]) == pytest.approx(picture[:, :16].mean().item())
+
+
+def test_bands_of_one_colour_do_not_count_for_the_level() -> None:
+    ink = torch.rand(4, 16, 16)
+    ink[3] = 0
+    assert brightness(ink) == pytest.approx(ink[:3].mean().item())
+
+
+def test_silent_places_do_not_count_for_the_level() -> None:
+    picture, silent = torch.rand(3, 40, 48), np.zeros((40, 48), dtype=bool)
+    assert brightness(picture, silent) == pytest.approx(picture.mean().item())
+    silent[3, 11] = silent[34:, 32:] = True
+    counts = torch.ones(40, 48, dtype=torch.bool)
+    counts[:16, :24] = counts[24:, 24:] = False
+    assert brightness(picture, silent) == pytest.approx(picture[:, counts].mean().item())
+    silent[::8, ::8] = True
+    assert brightness(picture, silent) == pytest.approx(picture.mean().item())
+
+
 def test_without_an_estimator_the_level_must_be_given() -> None:
     restorer = Restorer(UNet(widths=(4, 8), depths=(1, 1)), dtype="float32", device="cpu")
     picture = torch.rand(3, 8, 8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
@@ -73,6 +75,41 @@ def test_the_estimate_is_close(photos: list[Tensor], sigma: int) -> None:
         observed = clean + sigma / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(number))
         estimate = restorer.estimate(lambda start, stop, x=observed: x[:, start:stop], observed.shape)
         assert estimate.sigma == pytest.approx(sigma, rel=0.08)
+
+
+@pytest.fixture
+def noisy(photos: list[Tensor]) -> np.ndarray:
+    """Shape: `[192, 192, 3]`, uint8."""
+    observed = photos[0] + 20 / 255 * torch.randn(photos[0].shape, generator=torch.Generator().manual_seed(0))
+    return np.asarray((255 * observed.clamp(0, 1)).round().byte().permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("model", ["gaussian", "photo"])
+def test_bars_and_what_is_cut_out_do_not_lower_the_level(noisy: np.ndarray, model: str, tmp_path: Path) -> None:
+    barred = noisy.copy()
+    barred[:20] = barred[-20:] = 0
+    alpha = np.full((192, 192, 1), 255, dtype=np.uint8)
+    alpha[:40] = alpha[:, 150:] = 0
+    cut = np.concatenate([noisy * (alpha > 0), alpha], axis=2)
+    Image.fromarray(cut).save(tmp_path / "cut.png")
+    Image.fromarray(barred).save(tmp_path / "barred.png")
+    for name in ("cut.png", "barred.png"):
+        assert denoise.restore(tmp_path / name, model=model).sigma == [pytest.approx(20, abs=4)]
+    with Image.open(tmp_path / "cut.restored.png") as restored:
+        again = denoise.restore(Image.fromarray(cut), model=model)
+        assert np.array_equal(np.asarray(restored), np.asarray(again))
+
+
+@pytest.mark.parametrize("model", ["gaussian", "photo"])
+def test_what_is_filled_does_not_lower_the_level(noisy: np.ndarray, model: str, tmp_path: Path) -> None:
+    holes = np.zeros((192, 192), dtype=bool)
+    holes[80:110, 90:120] = True
+    Image.fromarray(noisy).save(tmp_path / "a.png")
+    report = denoise.restore(tmp_path / "a.png", mask=holes, model=f"{model},inpaint")
+    assert report.sigma == [pytest.approx(20, abs=3)]
+    with Image.open(tmp_path / "a.restored.png") as restored:
+        again = denoise.restore(noisy, mask=holes, model=f"{model},inpaint").astype(int)
+        assert np.abs(np.asarray(restored) - again).max() <= 3  # the filled were rounded in between
 
 
 def test_gray_pictures_are_restored_as_well(photos: list[Tensor]) -> None:
