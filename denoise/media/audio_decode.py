@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ Block = NDArray[np.float32]
 
 _SAMPLES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
 _NO_LENGTH = 2**62  # more samples than that are libsndfile's word for FLAC that came through a pipe
+_FRAME = {bytes((0xFF, byte)) for byte in (0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB)}  # how one of MP3 begins
+_FRAME_BYTES = 1441  # of the longest one
 _UNKNOWN_SIZE = range(0x7FFF_F000, 0x8000_0000)  # what writers to a pipe put where they cannot know the size
 
 
@@ -52,7 +55,8 @@ def decoder(path: Path) -> Decoder:
         return AvDecoder(path)
     found = FileDecoder(path)
     if found.source.format == "MP3" and not _has_length(path):
-        # libsndfile then guesses the length from the first frame and gives no more, which may be half of the sound.
+        # libsndfile then guesses the length from the first frame, or takes that of the first of several recordings, and
+        # gives no more.
         counted = AvDecoder(path)
         counted.source = replace(found.source, length=counted.source.length)
         return counted
@@ -189,6 +193,13 @@ def cut_off(path: Path) -> MediaError:
     return MediaError(f"{path} is cut off: its sound ends before the length it tells; get a whole copy of it.")
 
 
+def _several(path: Path) -> MediaError:
+    return MediaError(
+        f"{path} holds several recordings one after another; make one of them first, for example with "
+        f"`ffmpeg -i IN{path.suffix} OUT.flac`."
+    )
+
+
 def _told_end_s(container: Any, stream: Any) -> float:
     """When a container says that its sound ends, in seconds; 0 where it does not say, or FFmpeg guesses."""
     form = container.format.name.split(",")
@@ -229,33 +240,65 @@ def _check_w64(path: Path) -> None:
 
 
 def _check_pages(path: Path) -> None:
-    """Whether the last Ogg page is whole; a stream that was cut between pages is sound as far as it goes."""
+    """Whether the last Ogg page is whole; a stream that was cut between pages is sound as far as it goes.
+
+    Refused as well is a stream that begins behind pages of another: libsndfile gives no more than the first.
+    """
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 2**17))  # a page has 65,307 bytes at most
         tail = file.read()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+            begun = pages.find(b"OggS\0\0")  # the first page that begins no stream
+            several = begun >= 0 and pages.find(b"OggS\0\2", begun) >= 0
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < 27 or len(page) < 27 + page[26] or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
         raise cut_off(path)
+    if several:
+        raise _several(path)
 
 
 def _has_length(path: Path) -> bool:
-    """Whether an MP3 tells its length in the first frame (Xing, Info); if it does, whether all bytes are there."""
+    """Whether an MP3 tells its length in the first frame (Xing, Info); if it does, whether all bytes are there.
+
+    What tells the length of the first of several recordings, joined one after another, does not tell that of the file.
+    """
     with path.open("rb") as file:
-        start = 0
-        while (head := file.read(10))[:3] == b"ID3":
-            start += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-            file.seek(start)
+        size = file.seek(0, 2)
+        start = _past_tags(file, 0)
         file.seek(start)
         frame = file.read(4096)
-        have = file.seek(0, 2) - start
-    begin = frame.find(b"\xff")
-    mark = max(frame[: begin + 256].find(b"Xing"), frame[: begin + 256].find(b"Info"))
-    if mark < 0 or not frame[mark + 7] & 1:
-        return False
-    if frame[mark + 7] & 2 and int.from_bytes(frame[mark + 12 : mark + 16], "big") > have - begin:
-        raise cut_off(path)
-    return True
+        begin = frame.find(b"\xff")
+        mark = max(frame[: begin + 256].find(b"Xing"), frame[: begin + 256].find(b"Info"))
+        if mark < 0 or not frame[mark + 7] & 1:
+            return False
+        if not frame[mark + 7] & 2:
+            return True
+        end = start + begin + int.from_bytes(frame[mark + 12 : mark + 16], "big")
+        if end > size:
+            raise cut_off(path)
+        behind = _past_tags(file, end)
+        file.seek(behind)
+        # A single frame more is of one recording whose first frame was not counted.
+        more = size - behind > _FRAME_BYTES and file.read(2) in _FRAME
+        if more and behind > end:  # PyAV stumbles over tags in between
+            raise _several(path)
+        return not more
+
+
+def _past_tags(file: IO[bytes], place: int) -> int:
+    """Where the tags end that an MP3 has at this place: ID3, ID3v1, APEv2."""
+    while True:
+        file.seek(place)
+        head = file.read(16)
+        if head[:3] == b"ID3":
+            place += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+        elif head[:3] == b"TAG":
+            place += 128
+        elif head[:8] == b"APETAGEX":
+            place += 32 + int.from_bytes(head[12:16], "little")
+        else:
+            return place
 
 
 def _mp3_bitrate(path: Path) -> tuple[float, bool]:

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,35 @@ def test_an_mp3_without_a_length_is_counted(tmp_path, mode):
         with recording.writer(tmp_path / "out.mp3") as writer:
             writer.write(recording.read(0, recording.length))
     assert soundfile.info(tmp_path / "out.mp3").frames == recording.length
+
+
+APE = b"APETAGEX" + struct.pack("<4L8x40x", 2000, 40, 1, 1 << 31)
+
+
+@pytest.mark.parametrize("tag", [b"", b"TAG" + bytes(125), APE, b"ID3\4\0\0\0\0\1\0" + bytes(128)])
+def test_mp3s_joined_one_after_another(tmp_path, tag):
+    pytest.importorskip("av")
+    path, two = noise(tmp_path / "a.mp3"), noise(tmp_path / "b.mp3", length=10_000).read_bytes()
+    one = path.read_bytes() + tag
+    path.write_bytes(one)
+    with open_audio(path) as recording:
+        assert recording.length == 48_000
+    path.write_bytes(one + two)
+    if tag:
+        with pytest.raises(MediaError, match=r"several recordings one after another.*IN\.mp3"):
+            open_audio(path)
+    else:
+        with open_audio(path) as recording:
+            assert 58_000 <= recording.length <= 58_000 + 3 * 1152
+            assert recording.read(0, recording.length)[:, -2000:-1000].std() > 0.1
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_oggs_joined_one_after_another_are_refused(tmp_path, subtype):
+    path = noise(tmp_path / "a.ogg", subtype)
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(MediaError, match=r"several recordings one after another.*IN\.ogg"):
+        open_audio(path)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "m4a", "webm"])
