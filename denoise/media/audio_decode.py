@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -72,6 +73,8 @@ class FileDecoder:
     """What libsndfile reads."""
 
     exact = False  # until it is known to be otherwise
+    _tagged: bool
+    """Whether a tag follows the last frame, over which libsndfile stumbles when it is asked for more than there is"""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,6 +82,7 @@ class FileDecoder:
             form, subtype, rate = file.format, file.subtype, file.samplerate
             channels, length = file.channels, file.frames
         bitrate, varies = 0.0, False
+        self._tagged = form == "FLAC" and _ends_in_tag(path)
         if length >= _NO_LENGTH:
             length = sum(block.shape[1] for block in self.blocks(0))
         if form in RIFF | {"AIFF"}:
@@ -107,7 +111,9 @@ class FileDecoder:
         with self._open() as file:
             if at and self.exact:
                 file.seek(at)
-            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+            left = file.frames - at if self._tagged else _NO_LENGTH
+            while len(block := file.read(min(BLOCK, left), dtype="float32", always_2d=True)):
+                left -= len(block)
                 yield np.ascontiguousarray(block.T)
 
     def _open(self) -> soundfile.SoundFile:
@@ -256,6 +262,14 @@ def _check_pages(path: Path) -> None:
         raise cut_off(path)
     if several:
         raise _several(path)
+
+
+def _ends_in_tag(path: Path) -> bool:
+    """Whether a FLAC has an ID3v1 tag at its end; raises MediaError where another FLAC follows."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if len(re.findall(rb"fLaC[\0\x80]\0\0\x22", data)) > 1:
+            raise _several(path)
+        return data[-128:-125] == b"TAG"
 
 
 def _has_length(path: Path) -> bool:

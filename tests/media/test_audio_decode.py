@@ -245,10 +245,11 @@ def test_an_mp3_without_a_length_is_counted(tmp_path, mode):
     assert soundfile.info(tmp_path / "out.mp3").frames == recording.length
 
 
+ID3 = b"ID3\4\0\0\0\0\1\0" + bytes(128)
 APE = b"APETAGEX" + struct.pack("<4L8x40x", 2000, 40, 1, 1 << 31)
 
 
-@pytest.mark.parametrize("tag", [b"", b"TAG" + bytes(125), APE, b"ID3\4\0\0\0\0\1\0" + bytes(128)])
+@pytest.mark.parametrize("tag", [b"", b"TAG" + bytes(125), APE, ID3])
 def test_mp3s_joined_one_after_another(tmp_path, tag):
     pytest.importorskip("av")
     path, two = noise(tmp_path / "a.mp3"), noise(tmp_path / "b.mp3", length=10_000).read_bytes()
@@ -272,6 +273,20 @@ def test_oggs_joined_one_after_another_are_refused(tmp_path, subtype):
     path.write_bytes(2 * path.read_bytes())
     with pytest.raises(MediaError, match=r"several recordings one after another.*IN\.ogg"):
         open_audio(path)
+
+
+@pytest.mark.parametrize("length", [100, BLOCK, 2 * BLOCK + 100])
+def test_a_flac_with_a_tag_at_its_end_is_whole(tmp_path, length):
+    data, tag = noise(tmp_path / "a.flac", length=length).read_bytes(), b"TAG" + bytes(125)
+    (tmp_path / "b.flac").write_bytes(ID3 + data + tag)
+    with open_audio(tmp_path / "a.flac") as bare, open_audio(tmp_path / "b.flac") as tagged:
+        assert tagged.length == length
+        for start in (0, length - 50, 10):
+            assert np.array_equal(tagged.read(start, length), bare.read(start, length))
+    for joined in (data + data, data + data + tag):
+        (tmp_path / "b.flac").write_bytes(joined)
+        with pytest.raises(MediaError, match="several recordings"):
+            open_audio(tmp_path / "b.flac")
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "m4a", "webm"])
