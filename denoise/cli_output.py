@@ -47,7 +47,7 @@ def print_result(result: Report | SoundReport | Skipped | Failure, as_json: bool
     else:
         typer.echo(f"{result.source}: {result.found}")
         if result.not_finite:
-            typer.echo(f"{result.not_finite:,} samples were no numbers and became silence.")
+            typer.echo(f"{result.not_finite:,} samples were no numbers, or absurdly loud, and became silence.")
         if result.over_full_scale:
             typer.echo(result.over_full_scale)
         if result.residual_over_full_scale:

@@ -20,6 +20,7 @@ from denoise.windows import Read, Windows, rows_of, sweep_rows
 WINDOW_S = 20.0
 LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
 MOST_CHANNELS = 128  # of a waveform in memory
+LOUDEST = 2.0**32  # full scale is 1, and 2^31 in floats that nobody has divided; the squares of much more are infinite
 
 
 class SoundRestorer:
@@ -52,7 +53,7 @@ class SoundRestorer:
             attenuation_db: nothing is made quieter by more than that; infinity for no such limit.
 
         Raises:
-            UsageError: the input or an option is not one of the above; the input holds NaN or infinity.
+            UsageError: the input or an option is not one of the above; the input holds NaN, infinity or absurd samples.
         """
         check_strength(strength)
         check_attenuation(attenuation_db)
@@ -134,10 +135,15 @@ def as_tensor(waveform: Any) -> Tensor:
         # PyTorch takes no array that is reversed, read-only or of another byte order or over 64 bits.
         dtype = np.float64 if waveform.dtype.itemsize > 8 else waveform.dtype.newbyteorder("=")
         waveform = torch.from_numpy(np.require(waveform, dtype, ["C", "W"]))
-    if not waveform.float().isfinite().all():
-        raise UsageError("The sound holds NaN or infinity; replace those samples first.")
+    if not is_sound(waveform.float()).all():
+        raise UsageError("The sound holds NaN or infinity, or what is absurdly loud; replace those samples first.")
     signal: Tensor = waveform.detach()
     return signal
+
+
+def is_sound(samples: Tensor) -> Tensor:
+    """Which samples are numbers that sound can have."""
+    return samples.abs() <= LOUDEST
 
 
 def _from_tensor(restored: Tensor, like: Any) -> Any:

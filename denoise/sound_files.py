@@ -20,7 +20,7 @@ from denoise.media.audio import Recording, open_audio
 from denoise.media.audio_write import Writer
 from denoise.networks.stft import hop_length
 from denoise.options import Options
-from denoise.sound import SoundRestorer, check_rate
+from denoise.sound import SoundRestorer, check_rate, is_sound
 from denoise.sound_compare import SoundComparison
 
 _BLOCK = 2**18
@@ -44,7 +44,7 @@ class SoundReport:
     residual_over_full_scale: str
     """The same of what was taken out, where that was written"""
     not_finite: int
-    """Samples that were NaN or infinite and became silence"""
+    """Samples that were NaN, infinite or absurdly loud and became silence"""
     device: str
     dtype: str
     sound_s: float
@@ -83,7 +83,7 @@ def restore_sound_file(
                 mixed = observed.lerp(mixed, share)
                 kept = torch.where(share > 0, mixed, stored)
             if observed is not stored:
-                not_finite += int((~stored.isfinite() & kept.isfinite()).sum())
+                not_finite += _silenced(stored, kept)
             if writer is not None:
                 writer.write(kept.numpy())
             if residual is not None:
@@ -151,7 +151,12 @@ class _Tape:
 
 
 def _finite(block: Tensor) -> Tensor:
-    return block if block.isfinite().all() else block.nan_to_num(0.0, 0.0, 0.0)
+    sound = is_sound(block)
+    return block if sound.all() else block.where(sound, 0.0)
+
+
+def _silenced(stored: Tensor, kept: Tensor) -> int:
+    return int((~is_sound(stored) & is_sound(kept)).sum())
 
 
 def _part(recording: Recording, options: Options) -> tuple[int, int]:

@@ -72,7 +72,7 @@ class Streamer:
         """Take samples `[T]` or `[C, T]` (torch or NumPy, float), of any number; return those that became final.
 
         Raises:
-            UsageError: the samples are of another kind or number of channels than before, or not finite.
+            UsageError: the samples are of another kind or number of channels than before, not finite or absurdly loud.
         """
         block = self._accept(samples)
         self.held = torch.cat([block[:, :0] if self.held is None else self.held, block], dim=1)

@@ -13,7 +13,7 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.stft import hop_length
-from denoise.sound import SoundRestorer
+from denoise.sound import LOUDEST, SoundRestorer
 from denoise.windows import Windows
 from tests.conftest import card, sound
 
@@ -180,7 +180,7 @@ def test_silence_stays_silence(restorer: SoundRestorer) -> None:
     assert not restorer(signal, 16_000)[:, 10_000 + context : 30_000 - context].any()
 
 
-@pytest.mark.parametrize("level", [1e-30, 1e-4, 1.0, 1000.0])
+@pytest.mark.parametrize("level", [1e-30, 1e-4, 1.0, 1000.0, LOUDEST])
 def test_a_square_wave_of_any_level_stays_finite(restorer: SoundRestorer, level: float) -> None:
     square = level * (torch.arange(16_000) // 40 % 2 * 2 - 1).float()
     restored = restorer(square, 16_000)
@@ -240,6 +240,7 @@ def test_float32_is_the_default_for_sound(tiny_sound_weights: Path) -> None:
         (torch.tensor([0.0, torch.nan]), "NaN or infinity"),
         (torch.tensor([[0.0], [torch.inf]]), "NaN or infinity"),
         (torch.tensor([1e300], dtype=torch.float64), "NaN or infinity"),
+        (torch.tensor([0.0, -1e10]), "absurdly loud"),
         (np.zeros(100, np.int16), "int16 have no scale"),
         (np.zeros((2, 2, 2)), "neither"),
         (np.array(["a"]), "no scale"),

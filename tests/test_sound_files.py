@@ -214,14 +214,14 @@ def test_what_is_no_number_becomes_silence_and_is_told(
     tiny_sound_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     samples = sound(12_000, 2)
-    samples[0, 5000:5100], samples[1, 7000], samples[1, 100] = np.nan, np.inf, -np.inf
+    samples[0, 5000:5100], samples[1, 7000], samples[1, 100], samples[1, 9000] = np.nan, np.inf, -np.inf, 1e30
     source = make(tmp_path / "a.wav", samples, subtype="FLOAT")
     arguments = (source, "--model", tiny_sound_weights, "--residual", tmp_path / "removed.wav")
     assert run(monkeypatch, "restore", *arguments) == 0
-    assert "102 samples were no numbers and became silence." in capsys.readouterr().out
+    assert "103 samples were no numbers, or absurdly loud, and became silence." in capsys.readouterr().out
     restored = heard(tmp_path / "a.restored.wav")
     assert np.isfinite(restored).all()
-    silenced = make(tmp_path / "b.wav", np.where(np.isfinite(samples), samples, 0), subtype="FLOAT")
+    silenced = make(tmp_path / "b.wav", np.where(np.abs(samples) < 1, samples, 0), subtype="FLOAT")
     restore(silenced, tiny_sound_weights)
     assert np.array_equal(restored, heard(tmp_path / "b.restored.wav"))
     assert np.isfinite(heard(tmp_path / "removed.wav")).all()
