@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,15 +72,15 @@ def restore_sound_file(
         copied = options.strength == 0 and source.suffix.lower() == target.suffix.lower()  # not even encoded again
         writer = None if copied else files.enter_context(recording.writer(target, options.clip))
         residual = files.enter_context(recording.writer(options.residual)) if options.residual else None
-        tape, not_finite = _Tape(recording, low), 0
-        _keep(recording, 0, low, writer, residual)
+        tape, holds_all = _Tape(recording, low), writer is None or writer.holds_all
+        not_finite = _keep(recording, 0, low, writer, residual)
         for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
             stored, mixed = tape.take(stop), restored.cpu()
             observed, kept = _finite(stored), mixed
             if last - first < recording.length:
                 share = _share(low + start, low + stop, first, last, recording)
                 mixed = observed.lerp(mixed, share)
-                kept = torch.where(share > 0, mixed, stored)
+                kept = torch.where(share > 0, mixed, stored if holds_all else observed)
             if observed is not stored:
                 not_finite += _silenced(stored, kept)
             if writer is not None:
@@ -94,7 +93,7 @@ def restore_sound_file(
             if progress is not None:
                 pace = stop / rate_hz / (time.perf_counter() - began)
                 progress(stop // rate_hz, max(1, (high - low) // rate_hz), f"{source.name}, {pace:.0f} x real time")
-        _keep(recording, high, recording.length, writer, residual)
+        not_finite += _keep(recording, high, recording.length, writer, residual)
     if copied:
         copy_file(source, target)
     if comparison is not None:
@@ -170,14 +169,21 @@ def _part(recording: Recording, options: Options) -> tuple[int, int]:
     return min(start, stop), stop
 
 
-def _keep(recording: Recording, start: int, stop: int, writer: Writer | None, residual: Writer | None) -> None:
-    """What lies outside of the part to restore: it goes over as it is, and nothing was taken out of it."""
+def _keep(recording: Recording, start: int, stop: int, writer: Writer | None, residual: Writer | None) -> int:
+    """What lies outside of the part to restore: it goes over as it is, and nothing was taken out of it.
+
+    Returns how many samples became silence, as the format cannot hold them.
+    """
+    silenced = 0
     for begin in range(start, stop, _BLOCK):
-        block = recording.read(begin, min(begin + _BLOCK, stop))
+        stored = torch.from_numpy(recording.read(begin, min(begin + _BLOCK, stop)))
         if writer is not None:
-            writer.write(block)
+            kept = stored if writer.holds_all else _finite(stored)
+            silenced += _silenced(stored, kept)
+            writer.write(kept.numpy())
         if residual is not None:
-            residual.write(np.zeros_like(block))
+            residual.write(torch.zeros_like(stored).numpy())
+    return silenced
 
 
 def _heard(recording: Recording, first: int, last: int, context: int, hop: int) -> tuple[int, int]:

@@ -239,6 +239,22 @@ def test_what_is_no_number_outside_of_the_part_stays(tiny_sound_weights: Path, t
     assert not heard(residual)[:, :8000].any()
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3"])
+def test_outside_of_the_part_silence_is_told_where_the_format_makes_it(
+    tiny_sound_weights: Path, tmp_path: Path, suffix: str
+) -> None:
+    samples = sound(24_000)
+    samples[0, 10:110], samples[0, 7990], samples[0, 23_990] = np.nan, np.inf, 1e30
+    source = make(tmp_path / "a.wav", samples, subtype="FLOAT")
+    report = restore(source, tiny_sound_weights, start_s=0.5, end_s=0.6, out=tmp_path / f"out{suffix}")
+    told = (report.not_finite, report.over_full_scale)
+    if suffix == ".wav":
+        assert told == (0, "2 samples were over full scale and kept, as this format can hold them.")
+    else:
+        assert told == (102, "")
+        assert np.abs(heard(tmp_path / f"out{suffix}")).max() < 1
+
+
 def test_over_full_scale(
     tiny_sound_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

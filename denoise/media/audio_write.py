@@ -54,6 +54,7 @@ class Writer:
 
     Attributes:
         report: What happened to samples over full scale; complete when the file is.
+        holds_all: Whether the file takes every float as it is, NaN as well.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Writer:
         import soundfile
 
         self.report = Levels(clip)
+        self.holds_all = encoding.subtype in {"FLOAT", "DOUBLE"}
         self._source, self._encoding = source, encoding
         self._bits = BITS.get(encoding.subtype, 0)
         # The largest magnitude that is not over: integers end one step below 1, but begin at -1.
