@@ -98,6 +98,9 @@ def restore_sound_file(
         copy_file(source, target)
     if comparison is not None:
         comparison.write()
+    over_full_scale = "" if writer is None else writer.report.describe()
+    if residual is not None and writer is not None and writer.report.gain_db:
+        over_full_scale += " What was taken out was not."
     return SoundReport(
         source=str(source),
         output=str(target),
@@ -105,7 +108,7 @@ def restore_sound_file(
         model=restorer.card.name if restorer.card else "own",
         strength=options.strength,
         attenuation_db=options.attenuation_db,
-        over_full_scale="" if writer is None else writer.report.describe(),
+        over_full_scale=over_full_scale,
         residual_over_full_scale="" if residual is None else residual.report.describe(),
         not_finite=0 if copied else not_finite,
         device=str(restorer.device),

@@ -283,6 +283,14 @@ def test_a_residual_over_full_scale_is_told(
     assert np.abs(heard(tmp_path / "removed.flac")).max() > 0.99
 
 
+def test_a_residual_is_not_turned_down_and_that_is_told(tiny_sound_weights: Path, tmp_path: Path) -> None:
+    source, residual = make(tmp_path / "hot.wav", 3 * sound(12_000), subtype="FLOAT"), tmp_path / "removed.wav"
+    report = restore(source, tiny_sound_weights, residual=residual, clip="rescale")
+    assert report.over_full_scale.endswith(" dB. What was taken out was not.")
+    restored = heard(source) - heard(residual)
+    np.testing.assert_allclose(heard(tmp_path / "hot.restored.wav"), restored / np.abs(restored).max(), atol=1e-6)
+
+
 def test_no_samples_at_all(tiny_sound_weights: Path, tmp_path: Path) -> None:
     source = make(tmp_path / "empty.wav", np.zeros((2, 0), np.float32))
     report = restore(source, tiny_sound_weights, residual=tmp_path / "removed.wav", start_s=1)
