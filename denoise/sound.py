@@ -59,6 +59,8 @@ class SoundRestorer:
         check_attenuation(attenuation_db)
         check_rate(rate_hz)
         signal = as_tensor(waveform).float()
+        if signal.ndim == 2 and len(signal) > 16 and 0 < signal.shape[1] < len(signal):
+            raise _many_channels(waveform)
         if strength == 0 or signal.shape[-1] == 0:
             return waveform
         channels = signal.reshape(-1, signal.shape[-1])
@@ -125,12 +127,8 @@ def as_tensor(waveform: Any) -> Tensor:
         raise UsageError(f"Samples of {waveform.dtype} have no scale; give floats with full scale at 1.")
     if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) == 0):
         raise UsageError(f"Sound of shape {tuple(waveform.shape)} is neither [T] nor [C, T] with a channel.")
-    channels = len(waveform) if waveform.ndim == 2 else 1
-    if channels > MOST_CHANNELS or (channels > 16 and 0 < waveform.shape[1] < channels):
-        raise UsageError(
-            f"Sound of shape {tuple(waveform.shape)} is [C, T] with {channels} channels; where that was [T, C], as "
-            "soundfile gives it, turn it over with .T."
-        )
+    if waveform.ndim == 2 and len(waveform) > MOST_CHANNELS:
+        raise _many_channels(waveform)
     if isinstance(waveform, np.ndarray):
         # PyTorch takes no array that is reversed, read-only or of another byte order or over 64 bits.
         dtype = np.float64 if waveform.dtype.itemsize > 8 else waveform.dtype.newbyteorder("=")
@@ -139,6 +137,13 @@ def as_tensor(waveform: Any) -> Tensor:
         raise UsageError("The sound holds NaN or infinity, or what is absurdly loud; replace those samples first.")
     signal: Tensor = waveform.detach()
     return signal
+
+
+def _many_channels(waveform: Any) -> UsageError:
+    return UsageError(
+        f"Sound of shape {tuple(waveform.shape)} is [C, T] with {len(waveform)} channels; where that was [T, C], as "
+        "soundfile gives it, turn it over with .T."
+    )
 
 
 def is_sound(samples: Tensor) -> Tensor:

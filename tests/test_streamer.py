@@ -135,6 +135,14 @@ def test_other_samples_than_before_are_refused_and_change_nothing(restorer: Soun
     torch.testing.assert_close(joined(pieces), restorer(signal, 16_000), atol=1e-5, rtol=0)
 
 
+def test_a_block_may_be_shorter_than_it_has_channels(restorer: SoundRestorer) -> None:
+    signal = sound(600, 24)
+    pieces = stream(Streamer(restorer, 16_000, 0.05), signal, [8, 0, 100])
+    np.testing.assert_allclose(joined(pieces), restorer(signal, 16_000), atol=1e-5)
+    with pytest.raises(UsageError, match=r"turn it over with \.T"):
+        Streamer(restorer, 16_000).feed(signal.T)
+
+
 def test_nothing_fed_nothing_to_flush(restorer: SoundRestorer) -> None:
     streamer = Streamer(restorer, 16_000)
     with pytest.raises(UsageError, match="Nothing was fed"):
