@@ -54,7 +54,8 @@ class Recording:
         rate_hz: Samples a second.
         channels: Number of channels.
         length: Samples a channel; 0 is possible.
-        format: libsndfile's name of the container (WAV, WAVEX, RF64, W64, FLAC, OGG, MP3, AIFF), or M4A and so on.
+        format: libsndfile's name of the container (WAV, WAVEX, RF64, W64, FLAC, OGG, MP3, AIFF), RIFX for a WAV of
+            big-endian numbers, or M4A and so on.
         subtype: libsndfile's name of the coding (PCM_16, FLOAT, VORBIS and so on), or FFmpeg's in capitals.
         default_suffix: Of the format to write unless told otherwise: the one it came in, or one that loses nothing.
     """
@@ -163,7 +164,7 @@ class Recording:
         info = {}
         if self.format in RIFF:
             info = riff_texts(self.path)
-        elif self.format in {"AIFF", "W64"}:
+        elif self.format in {"RIFX", "AIFF", "W64"}:
             import soundfile
 
             with soundfile.SoundFile(as_name(self.path)) as file:

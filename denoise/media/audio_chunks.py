@@ -1,4 +1,4 @@
-"""The chunks of RIFF (WAV, RF64) and IFF (AIFF) files: what lies in them beside sound goes over as it is."""
+"""The chunks of RIFF (WAV, RF64, RIFX) and IFF (AIFF) files: what lies in them beside sound goes over as it is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
     size = file.seek(0, 2)
     file.seek(0)
     container = file.read(12)[:4]
-    order = ">" if container == b"FORM" else "<"
+    order = ">" if container in {b"FORM", b"RIFX"} else "<"
     data_bytes = UNKNOWN
     place = 12
     while len(header := file.read(8)) == 8:

@@ -81,11 +81,13 @@ class FileDecoder:
         with self._open() as file:
             form, subtype, rate = file.format, file.subtype, file.samplerate
             channels, length = file.channels, file.frames
+            if form in RIFF and file.endian == "BIG":
+                form = "RIFX"
         bitrate, varies = 0.0, False
         self._tagged = form == "FLAC" and _ends_in_tag(path)
         if length >= _NO_LENGTH:
             length = sum(block.shape[1] for block in self.blocks(0))
-        if form in RIFF | {"AIFF"}:
+        if form in RIFF | {"RIFX", "AIFF"}:
             _check_chunks(path, length)
         elif form == "W64":
             _check_w64(path)

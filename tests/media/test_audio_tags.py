@@ -15,6 +15,7 @@ from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 from PIL import Image
 
+from denoise.errors import MediaError
 from denoise.media.audio import open_audio
 from denoise.media.audio_chunks import chunks
 
@@ -264,3 +265,19 @@ def test_the_comment_is_that_of_a_person(tmp_path):
     tags.save(tmp_path / "a.mp3")
     rewrite(tmp_path / "a.mp3", tmp_path / "a.flac")
     assert FLAC(tmp_path / "a.flac")["comment"] == ["First"]
+
+
+def test_a_big_endian_wav_keeps_its_texts_and_is_refused_where_it_is_cut_off(tmp_path):
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 48_000, 1, "PCM_16", endian="BIG") as file:
+        file.title, file.artist = TITLE, ARTIST
+        file.write(np.zeros(5000))
+    with path.open("ab") as file:
+        file.write(b"cue " + struct.pack(">LL", 4, 0))  # means nothing among little-endian numbers
+    rewrite(path, tmp_path / "b.wav")
+    with soundfile.SoundFile(tmp_path / "b.wav") as file:
+        assert (file.title, file.artist, file.frames, file.endian) == (TITLE, ARTIST, 5000, "FILE")
+    assert b"cue " not in (tmp_path / "b.wav").read_bytes()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MediaError, match="cut off"):
+        open_audio(path)
