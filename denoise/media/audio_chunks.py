@@ -39,7 +39,9 @@ def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
         if name == b"data" and length == 0 and not _is_chunk(file.read(8), order, size - place - 16):
             length = UNKNOWN
         yield name, place + 8, length
-        place += 8 + length + length % 2
+        place += 8 + length
+        file.seek(place)
+        place += length % 2 and not _is_unpadded(file.read(9), order, size - place - 8)
         file.seek(place)
 
 
@@ -49,6 +51,11 @@ def _is_chunk(header: bytes, order: str, room: int) -> bool:
         return not header
     name, length = struct.unpack(order + "4sL", header)
     return length <= room and all(32 <= letter < 127 for letter in name)
+
+
+def _is_unpadded(behind: bytes, order: str, room: int) -> bool:
+    """Whether the next chunk follows an odd number of bytes at once, as some programs write it."""
+    return not _is_chunk(behind[1:], order, room - 1) and _is_chunk(behind[:8], order, room)
 
 
 def copy_chunks(source: Path, target: IO[bytes]) -> None:

@@ -281,3 +281,17 @@ def test_a_big_endian_wav_keeps_its_texts_and_is_refused_where_it_is_cut_off(tmp
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MediaError, match="cut off"):
         open_audio(path)
+
+
+@pytest.mark.parametrize("pad", [b"", b"\0", b" "])
+@pytest.mark.parametrize("text", [b"Song", 28 * b"x"])  # the latter gives LIST a size that reads as a letter
+def test_chunks_behind_an_odd_number_of_bytes_are_found_with_and_without_a_pad(tmp_path, pad, text):
+    info = b"INFOINAM" + struct.pack("<L", len(text)) + text
+    list_ = b"LIST" + struct.pack("<L", len(info)) + info
+    soundfile.write(tmp_path / "a.wav", np.zeros(5001), 48_000, "PCM_U8")
+    data = (tmp_path / "a.wav").read_bytes()
+    start = data.index(b"data") + 8
+    (tmp_path / "a.wav").write_bytes(data[: start + 5001] + pad + list_ + b"LIST" + struct.pack("<L", 4) + b"adtl")
+    rewrite(tmp_path / "a.wav", tmp_path / "b.wav")
+    assert list_ in (tmp_path / "b.wav").read_bytes()
+    assert soundfile.info(tmp_path / "b.wav").frames == 5001
