@@ -100,11 +100,11 @@ def read_responses(folder: str, rate_hz: int) -> Tensor:
     for path in paths:
         try:
             samples, its_rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+            resampled = librosa.resample(samples[:, 0], orig_sr=its_rate, target_sr=rate_hz, res_type="soxr_hq")
+        except (soundfile.LibsndfileError, librosa.ParameterError) as error:  # the latter where there is NaN
             raise UsageError(
                 f"{path} cannot be read as an impulse response: {error}. Take it out of the folder."
             ) from error
-        resampled = librosa.resample(samples[:, 0], orig_sr=its_rate, target_sr=rate_hz, res_type="soxr_hq")
         response = torch.from_numpy(resampled.copy())
         if not response.abs().sum() > 0:
             continue

@@ -92,3 +92,7 @@ def test_folders_without_rooms_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     with pytest.raises(UsageError, match=r"broken\.wav cannot be read"):
         Reverb(folder=str(tmp_path))(torch.zeros(1, 1, 100), seeded())
+    soundfile.write(tmp_path / "broken.wav", np.array([1, np.nan]), 16_000, "FLOAT")
+    for rate_hz in (16_000, 48_000):
+        with pytest.raises(UsageError, match=r"broken\.wav cannot be read.*not finite"):
+            read_responses(str(tmp_path), rate_hz)
