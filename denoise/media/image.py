@@ -15,6 +15,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import check_place, replacing
+from denoise.media.audio_formats import FORMATS as SOUND
+from denoise.media.audio_formats import READ_ONLY
 from denoise.media.image_deep import deep_mode, deep_options, encode_deep, read_deep
 from denoise.media.image_formats import (
     FORMATS,
@@ -251,6 +253,8 @@ def _reading(path: Path, max_pixels: int) -> Iterator[None]:
         raise MediaError(f"{path} may not be read: permission denied.") from error
     except UnidentifiedImageError as error:
         known = ", ".join(sorted(set(FORMATS.values())))
+        if path.suffix.lower() not in FORMATS:  # it may as well have been meant as sound
+            known += f" and, as sound, {', '.join((*SOUND, *sorted(READ_ONLY)))}"
         raise MediaError(
             f"{path} is not a picture, is damaged, or is of a kind not read here ({known} are)."
         ) from error

@@ -146,6 +146,14 @@ def test_missing_files_and_folders_are_usage_errors(tmp_path):
         open_image(tmp_path)
 
 
+def test_of_an_unknown_suffix_the_formats_of_sound_are_named_as_well(tmp_path):
+    for name, told in (("a.amr", True), ("a.png", False)):
+        (tmp_path / name).write_bytes(b"#!AMR")
+        with pytest.raises(MediaError, match="is not a picture") as caught:
+            open_image(tmp_path / name)
+        assert ("WEBP and, as sound, .wav, " in str(caught.value)) == told
+
+
 def test_an_empty_file_and_a_text_are_media_errors(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(MediaError, match="is empty"):
