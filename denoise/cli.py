@@ -222,7 +222,7 @@ def corrupt(
     """Damage a file on purpose: denoise corrupt photo.png --with gaussian:sigma=25+jpeg:quality=80 -o noisy.png."""
     from denoise.pipeline import corrupt_file, single_target
 
-    typer.echo(f"Wrote {corrupt_file(source, single_target(source, out, overwrite), spec, seed)}")
+    typer.echo(f"Wrote {corrupt_file(source, single_target(source, out, overwrite), spec, seed, typer.echo)}")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -301,10 +301,19 @@ def _check_used(restorers: Restorers, what: str, is_sound: bool, options: Option
         )
 
 
-def corrupt_file(source: PathLike, target: PathLike, spec: str | None = None, seed: int = 0) -> Path:
+def corrupt_file(
+    source: PathLike,
+    target: PathLike,
+    spec: str | None = None,
+    seed: int = 0,
+    tell: Callable[[str], None] | None = None,
+) -> Path:
     """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`.
 
     By default a picture gets `gaussian:sigma=25` and a recording `noise`.
+
+    Args:
+        tell: told in a sentence what became of samples over full scale, which integer formats clip.
     """
     spec = spec or ("noise" if is_audio(source) else "gaussian:sigma=25")
     corruption = parse(spec)
@@ -313,7 +322,7 @@ def corrupt_file(source: PathLike, target: PathLike, spec: str | None = None, se
     if is_audio(source):
         from denoise.sound_files import corrupt_sound_file
 
-        return corrupt_sound_file(Path(source), Path(target), corruption, generator)
+        return corrupt_sound_file(Path(source), Path(target), corruption, generator, tell)
     if hears(corruption):
         raise UsageError(f"{source} is a picture and {spec} is for sound; choose a corruption for pictures.")
     return corrupt_picture_file(Path(source), Path(target), corruption, generator)

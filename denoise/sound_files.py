@@ -203,8 +203,18 @@ def _share(start: int, stop: int, first: int, last: int, recording: Recording) -
     return torch.minimum(into, out).clamp(0, 1).float()
 
 
-def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, generator: torch.Generator) -> Path:
-    """Damage a recording on purpose; all of it is held in memory, and nothing is clipped that the format can hold."""
+def corrupt_sound_file(
+    source: Path,
+    target: Path,
+    corruption: Corruption,
+    generator: torch.Generator,
+    tell: Callable[[str], None] | None = None,
+) -> Path:
+    """Damage a recording on purpose; all of it is held in memory, and nothing is clipped that the format can hold.
+
+    Args:
+        tell: told in a sentence what became of samples over full scale, if there are any.
+    """
     if sees(corruption):
         raise UsageError(f"{source} is sound and part of that is for pictures; choose corruptions for sound.")
     with open_audio(source) as recording:
@@ -212,7 +222,11 @@ def corrupt_sound_file(source: Path, target: Path, corruption: Corruption, gener
         if recording.length == 0:
             raise UsageError(f"{source} holds no sound, so there is nothing to damage.")
         clean = torch.from_numpy(recording.read(0, recording.length))[None]
+        if not is_sound(clean).all():
+            raise UsageError(f"{source} holds NaN or infinity, or what is absurdly loud; replace those samples first.")
         observed = at_rate(corruption, recording.rate_hz)(clean, generator).observed[0]
         with recording.writer(target) as writer:
             writer.write(observed.numpy())
+    if tell is not None and writer.report.over:
+        tell(writer.report.describe())
     return target

@@ -272,6 +272,29 @@ def test_corrupt_is_repeatable_and_keeps_the_format(tmp_path: Path) -> None:
     assert ratio_db == pytest.approx(5, abs=2)
 
 
+@pytest.mark.parametrize(("subtype", "told"), [("PCM_16", "over full scale and clipped"), ("FLOAT", "and kept")])
+def test_corrupt_tells_what_is_over_full_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], subtype: str, told: str
+) -> None:
+    source, target = make(tmp_path / "clean.wav", subtype=subtype), tmp_path / "noisy.wav"
+    for snr_db, over in ((-20, True), (40, False)):
+        spec = f"noise:snr_db={snr_db}"
+        assert run(monkeypatch, "corrupt", source, "--with", spec, "-o", target, "--overwrite") == 0
+        out = capsys.readouterr().out
+        assert (told in out) == over
+        assert f"Wrote {target}\n" in out
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_corrupt_refuses_what_is_no_number(tmp_path: Path, bad: float) -> None:
+    samples = sound(1000)
+    samples[0, 500] = bad
+    source = make(tmp_path / "a.wav", samples, subtype="FLOAT")
+    with pytest.raises(UsageError, match=r"a\.wav holds NaN or infinity, or what is absurdly loud"):
+        pipeline.corrupt_file(source, tmp_path / "b.wav", "band-limit")
+    assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.mark.parametrize(("option", "noun"), [({"sigma": 25}, "sigma"), ({"ensemble": 8}, "an ensemble")])
 def test_nothing_of_pictures_is_asked_of_one_sound(
     tiny_sound_weights: Path, tmp_path: Path, option: dict[str, Any], noun: str
