@@ -2,8 +2,9 @@
 
 From WAV to WAV and from AIFF to AIFF every chunk goes over as it is (INFO, bext, iXML, cue points, ID3). Otherwise:
 ID3 goes over frame by frame between MP3, WAV and AIFF; comments and pictures between FLAC, Vorbis and Opus; across
-the two by mutagen's easy names, with TXXX for names that ID3 does not know, and pictures. bext, cue points and the
-like stay behind when the container changes; RF64 takes the ten INFO texts only, W64 nothing.
+the two by mutagen's easy names, with TXXX for names that ID3 does not know, and pictures. Of APEv2, which an MP3 may
+have as well, the texts go over whose names its ID3 has not. bext, cue points and the like stay behind when the
+container changes; RF64 takes the ten INFO texts only, W64 nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import IO, Any
 
 from mutagen import MutagenError
 from mutagen.aiff import AIFF
+from mutagen.apev2 import APETextValue, APEv2
 from mutagen.easyid3 import EasyID3
 from mutagen.easymp4 import EasyMP4
 from mutagen.flac import FLAC, Picture
@@ -33,9 +35,14 @@ from denoise.media.audio_formats import RIFF, Source
 INFO = ("title", "copyright", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 
 _IN_OTHER_WORDS = {"TDRC", "TDOR", "TIPL", "TMCL"}  # of ID3 2.4, which 2.3 says by other frames
-_OF_PROGRAMS = ("itun", "musicbrainz ")  # what players note about the coding, and names that stand there twice
+_OF_PROGRAMS = (
+    "itun",
+    "musicbrainz ",
+    "mp3gain_",
+)  # what players note about the coding, and names that stand there twice
 _PICTURE = "metadata_block_picture"
 _AV_NAMES = {"track": "tracknumber", "disc": "discnumber", "album_artist": "albumartist", "sort_name": "titlesort"}
+_AV_NAMES |= {"album artist": "albumartist", "year": "date"}  # of APEv2
 _AV_NAMES |= {
     f"sort_{name}": f"{name.replace('_', '')}sort" for name in ("album", "artist", "album_artist", "composer")
 }
@@ -70,7 +77,8 @@ def read_tags(path: Path, source: Source, av_tags: Mapping[str, str], info: Mapp
         if form == "OGG":
             return _of_vorbis(OggOpus(path).tags if subtype == "OPUS" else OggVorbis(path).tags)
         if form == "MP3":
-            return _of_id3(ID3(path))
+            av_tags = _ape_texts(path)  # PyAV's are those of ID3
+            tags = _of_id3(ID3(path))
         if form in {*RIFF, "AIFF"}:
             frames = None if form == "RF64" else (AIFF if form == "AIFF" else WAVE)(path).tags
             if frames:
@@ -157,6 +165,13 @@ def _of_vorbis(comments: Any) -> Tags:
         else:
             tags.texts.append((name, text))
     return tags
+
+
+def _ape_texts(path: Path) -> dict[str, str]:
+    """What foobar2000 and others write behind the sound of an MP3."""
+    with contextlib.suppress(MutagenError):
+        return {name: "; ".join(text) for name, text in APEv2(path).items() if isinstance(text, APETextValue)}
+    return {}
 
 
 def _of_id3(frames: Any) -> Tags:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 from mutagen.aiff import AIFF
+from mutagen.apev2 import BINARY, APEv2, APEValue
+from mutagen.easyid3 import EasyID3
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, ID3, PRIV, TALB, TDRC, TIT2, TMOO, TPE1, TSOP, TXXX
 from mutagen.mp3 import MP3
@@ -295,3 +297,24 @@ def test_chunks_behind_an_odd_number_of_bytes_are_found_with_and_without_a_pad(t
     rewrite(tmp_path / "a.wav", tmp_path / "b.wav")
     assert list_ in (tmp_path / "b.wav").read_bytes()
     assert soundfile.info(tmp_path / "b.wav").frames == 5001
+
+
+@pytest.mark.parametrize("with_id3", [True, False])
+def test_apev2_of_an_mp3_fills_in_what_id3_does_not_say(tmp_path, with_id3):
+    path = make(tmp_path / "a.mp3")
+    ape = APEv2()
+    ape["Title"], ape["Artist"], ape["Year"], ape["MP3GAIN_UNDO"] = "Song", [ARTIST, "Second"], "1999", "+001,+001,N"
+    ape["Cover Art (Front)"] = APEValue(b"a.jpg\0" + jpeg(), BINARY)
+    ape.save(path)
+    if with_id3:
+        frames = ID3()
+        frames.add(TIT2(encoding=3, text=TITLE))
+        frames.save(path)
+    for name in ("b.mp3", "b.flac"):
+        rewrite(path, tmp_path / name)
+        kept = EasyID3(tmp_path / name) if name == "b.mp3" else FLAC(tmp_path / name)
+        assert dict(kept) == {
+            "title": [TITLE if with_id3 else "Song"],
+            "artist": [f"{ARTIST}; Second"],
+            "date": ["1999"],
+        }
