@@ -105,6 +105,20 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
             write_tour(tmp_path, effort)
 
 
+@pytest.mark.parametrize("name", ["index.html", "measured.json", "denoising.png"])
+def test_nothing_but_a_tour_is_replaced(tour: Tour, tmp_path: Path, name: str) -> None:
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"{name} exists and is not of a tour"):
+        write_tour(tmp_path, 0.01, progress=stop)
+    assert (tmp_path / name).read_text() == "mine"
+    (tmp_path / "index.html").write_text(Path(tour.page).read_text("utf-8"), "utf-8")
+    with pytest.raises(InterruptedError):  # a tour of before: the trainings begin
+        write_tour(tmp_path, 0.01, progress=stop)
+
+
 def test_components_are_those_of_scikit_learn() -> None:
     split = load_digits()
     components = digits.Components(split.train)

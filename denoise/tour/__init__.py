@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
 from denoise.errors import MediaError, UsageError
 from denoise.media.atomic import replacing
@@ -48,7 +50,8 @@ def write_tour(
         progress: told how far the work is.
 
     Raises:
-        UsageError: `effort` is not positive, `seed` is out of range, or `out` is a file.
+        UsageError: `effort` is not positive, `seed` is out of range, or `out` is a file or would lose one that is
+            not of a tour.
         MediaError: the folder or a file cannot be written.
     """
     if not 0 < effort < float("inf"):
@@ -57,30 +60,40 @@ def write_tour(
     folder, began = Path(out), time.perf_counter()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder to write the tour to.")
+    _check_files(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MediaError(f"{folder} cannot be made: {error.strerror}; choose another folder.") from error
     split = load_digits()
     trainings = Trainings(effort, seed, progress)
-    chapters = []
-    for write_chapter in CHAPTERS:
-        chapter = write_chapter(trainings, split)
-        with replacing(folder / f"{chapter.name}.png") as file:
-            chapter.figure.savefig(file, format="png", dpi=160, bbox_inches="tight", pad_inches=0.1)
-        chapters.append(chapter)
+    chapters = {name: write_chapter(trainings, split) for name, write_chapter in CHAPTERS.items()}
+    files = {f"{name}.png": _png(chapter.figure) for name, chapter in chapters.items()}
     seconds = time.perf_counter() - began
     facts = (
         f"{trainings.count} networks, {trainings.steps:,} training steps, {seconds:.0f} seconds, threads: "
         f"{torch.get_num_threads()}; seed {seed}, torch {torch.__version__}. Written by `denoise tour`; the numbers "
         f"are in measured.json."
     )
-    measured = {chapter.name: chapter.measured for chapter in chapters}
-    _write(folder / "measured.json", json.dumps(measured, indent=2) + "\n")
-    _write(folder / "index.html", page.write(chapters, facts))  # last, so that a page has all its pictures
+    measured = {name: chapter.measured for name, chapter in chapters.items()}
+    files["measured.json"] = (json.dumps(measured, indent=2) + "\n").encode()
+    files["index.html"] = page.write(chapters, facts).encode()  # last, so that a page has all its pictures
+    for name, content in files.items():
+        with replacing(folder / name) as file:
+            file.write(content)
     return Tour(str(folder / "index.html"), trainings.count, trainings.steps, seconds, measured)
 
 
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write(text.encode())
+def _check_files(folder: Path) -> None:
+    """Raise UsageError where a file would be replaced that is not of a tour: before the work, not after."""
+    if page.is_page(folder / "index.html"):
+        return
+    for name in (*(f"{name}.png" for name in CHAPTERS), "measured.json", "index.html"):
+        if (folder / name).exists():
+            raise UsageError(f"{folder / name} exists and is not of a tour; choose another folder with -o.")
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=160, bbox_inches="tight", pad_inches=0.1)
+    return file.getvalue()

@@ -18,8 +18,6 @@ Numbers = dict[str, float]
 class Chapter:
     """One figure with its words. Paragraphs are HTML; everything else is plain text."""
 
-    name: str
-    """Of the picture file, and the anchor on the page"""
     title: str
     paragraphs: list[str]
     found: str
@@ -34,7 +32,6 @@ def undercomplete(trainings: Trainings, _: Split) -> Chapter:
     """A line against a curve."""
     run = plane.line_against_curve(trainings)
     return Chapter(
-        "undercomplete",
         "A code that is too small to copy",
         [
             "An autoencoder says its input by a <b>code</b> and makes the input again from the code alone. If the "
@@ -69,7 +66,6 @@ def sizes(trainings: Trainings, split: Split) -> Chapter:
     wins = f"at {_list(better)} numbers and not otherwise" if 0 < len(better) < len(pairs) else "throughout"
     worse = "PCA is better throughout in a training this short"
     return Chapter(
-        "code-size",
         "How small is small enough?",
         [
             "The same on handwritten digits of 8 x 8 pixels: 64 numbers said by 1 to 32. The longer the code, the "
@@ -93,7 +89,6 @@ def kl_penalty(trainings: Trainings, split: Split) -> Chapter:
     free, held = float(run.free.mean()), float(run.held.mean())
     at_half = float(figures.kl(run.held.new_tensor([0.5]), digits.RHO))
     return Chapter(
-        "kl-penalty",
         "A large code, seldom used",
         [
             "A code may also be larger than the input, if something else keeps it from copying. The <b>sparse</b> "
@@ -118,7 +113,6 @@ def sparse(trainings: Trainings, split: Split) -> Chapter:
     """Activations of sparse and dense codes."""
     run = digits.activations(trainings, split)
     return Chapter(
-        "activations",
         "Different digits, different units",
         [
             "What a sparse code looks like: every row is the code of one digit, every column a unit. The dense code "
@@ -147,7 +141,6 @@ def field(trainings: Trainings, _: Split) -> Chapter:
     """The denoising vector field."""
     run = plane.vector_field(trainings)
     return Chapter(
-        "vector-field",
         "Undoing noise is knowing the way back",
         [
             "The <b>denoising</b> autoencoder is shown damaged input and asked for the clean one (Vincent et al., "
@@ -179,7 +172,6 @@ def denoising(trainings: Trainings, split: Split) -> Chapter:
     run = digits.denoise_digits(trainings, split)
     noisy, pca, network = (digits.decibels(value) for value in run.errors)
     return Chapter(
-        "denoising",
         "The same in 64 dimensions",
         [
             "Pictures of digits are points too, in a space of one dimension a pixel, and noise drives them off the "
@@ -200,7 +192,6 @@ def contractive(trainings: Trainings, split: Split) -> Chapter:
     ratio = run.norms[0] / run.norms[1]
     free, held = (100 * float(part[-1]) for part in run.drift)
     return Chapter(
-        "contraction",
         "A code that holds still",
         [
             "The <b>contractive</b> autoencoder is charged for every change of the code with the input: the squared "
@@ -229,7 +220,6 @@ def capable(trainings: Trainings, split: Split) -> Chapter:
     trained, tested = many.trained[large][-1], many.tested[large][-1]
     best = min(many.tested[large])
     return Chapter(
-        "overfitting",
         "When it can do too much",
         [
             "Nothing above holds by itself. Given few examples and much freedom, an autoencoder learns the examples: "
@@ -252,17 +242,17 @@ def capable(trainings: Trainings, split: Split) -> Chapter:
     )
 
 
-CHAPTERS: list[Callable[[Trainings, Split], Chapter]] = [
-    undercomplete,
-    sizes,
-    kl_penalty,
-    sparse,
-    field,
-    denoising,
-    contractive,
-    capable,
-]
-"""In the order of the page"""
+CHAPTERS: dict[str, Callable[[Trainings, Split], Chapter]] = {
+    "undercomplete": undercomplete,
+    "code-size": sizes,
+    "kl-penalty": kl_penalty,
+    "activations": sparse,
+    "vector-field": field,
+    "denoising": denoising,
+    "contraction": contractive,
+    "overfitting": capable,
+}
+"""By the name of the picture file, which is the anchor on the page too; in the order of the page"""
 
 
 def _times(ratio: float) -> str:

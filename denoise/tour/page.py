@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 
 from denoise.tour.chapters import Chapter
 
@@ -36,6 +37,7 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 3rem; }
 @media print { section { break-inside: avoid; } }
 """
 
+_TITLE = "<title>A tour of the autoencoders</title>"
 _FAMILY = [
     ("undercomplete", "UndercompleteAutoencoder", "the code is smaller than the input", "undercomplete"),
     ("sparse", "SparseAutoencoder", "few units of the code are active at a time", "sparse_kl"),
@@ -44,10 +46,15 @@ _FAMILY = [
 ]
 
 
-def write(chapters: list[Chapter], facts: str) -> str:
+def is_page(path: Path) -> bool:
+    """Whether a file is the page of a tour."""
+    return path.is_file() and _TITLE.encode() in path.read_bytes()
+
+
+def write(chapters: dict[str, Chapter], facts: str) -> str:
     """The page; `facts` says how, when and by what it was made. The picture of a chapter is `NAME.png`."""
-    contents = "".join(f'<li><a href="#{one.name}">{html.escape(one.title)}</a></li>' for one in chapters)
-    sections = "".join(_section(one) for one in chapters)
+    contents = "".join(f'<li><a href="#{name}">{html.escape(one.title)}</a></li>' for name, one in chapters.items())
+    sections = "".join(_section(name, one) for name, one in chapters.items())
     family = "".join(
         f"<tr><td><b>{name}</b></td><td>{what}</td><td><code>{kind}</code></td>"
         f"<td><code>denoise train recipes/autoencoders/{recipe}.yaml</code></td></tr>"
@@ -58,7 +65,7 @@ def write(chapters: list[Chapter], facts: str) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>A tour of the autoencoders</title>
+{_TITLE}
 <style>{_STYLE}</style>
 </head>
 <body>
@@ -85,13 +92,13 @@ of pictures, and <code>spectrogram.yaml</code> a folder of recordings; each says
 """
 
 
-def _section(chapter: Chapter) -> str:
+def _section(name: str, chapter: Chapter) -> str:
     words = "".join(f"<p>{paragraph}</p>\n" for paragraph in chapter.paragraphs)
     return f"""
-<section id="{chapter.name}">
+<section id="{name}">
 <h2>{html.escape(chapter.title)}</h2>
 {words}<figure>
-<img src="{chapter.name}.png" alt="{html.escape(chapter.alt)}">
+<img src="{name}.png" alt="{html.escape(chapter.alt)}">
 <figcaption><b>Measured.</b> {html.escape(chapter.found)}</figcaption>
 </figure>
 </section>"""
