@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from denoise.errors import naming
+
 if TYPE_CHECKING:
     from denoise.detection import Detection
     from denoise.picture_files import Report
@@ -78,8 +80,8 @@ def print_index(report: IndexReport) -> None:
 
 
 def print_failure(file: str, reason: str) -> None:
-    """Why nothing came of a file, on the error stream; most reasons have its name in them."""
-    typer.echo(reason if file in reason else f"{file}: {reason}", err=True)
+    """Why nothing came of a file, on the error stream."""
+    typer.echo(naming(file, reason), err=True)
 
 
 def as_line(record: Any) -> str:

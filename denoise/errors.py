@@ -29,3 +29,8 @@ class MediaError(DenoiseError):
 
 class ModelError(DenoiseError):
     """Weights or their config cannot be read or trusted."""
+
+
+def naming(file: str, reason: str) -> str:
+    """Why nothing came of a file, with its name; most reasons have it in them."""
+    return reason if file in reason else f"{file}: {reason}"

@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from denoise.errors import MediaError, UsageError
+from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.evaluation.failures import require_scores
 from denoise.media.audio import is_audio, open_audio
 from denoise.media.folders import files_below
-from denoise.options import ATTENUATION_DB
+from denoise.options import ATTENUATION_DB, check_attenuation
 
 if TYPE_CHECKING:
     from denoise.sound import SoundRestorer
@@ -43,6 +43,7 @@ Waveform = NDArray[np.float32]
 """Shape: `[C, T]`, full scale at 1"""
 
 _PESQ_HZ = 16_000
+_SHORTEST_S = 0.25  # for PESQ; of much less STOI cannot make one frame
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class SpeechScores:
     """Seconds of work for a second of sound, the scoring not counted"""
     threads: int
     failures: dict[str, str] = field(default_factory=dict)
-    """Noisy file -> why its pair could not be read"""
+    """Noisy file -> why its pair could not be scored"""
 
     def __str__(self) -> str:
         lines = [
@@ -107,7 +108,12 @@ class Pair:
     snr_db: float | None = None
 
     def read(self) -> tuple[Waveform, Waveform, int]:
-        """Noisy sound, clean sound `[C, T]` each, and their rate; raises UsageError when they are not alike."""
+        """Noisy sound, clean sound `[C, T]` each, and their rate.
+
+        Raises:
+            UsageError: they are not alike.
+            MediaError: one of them cannot be read, or holds NaN or infinity.
+        """
         with open_audio(self.noisy) as noisy, open_audio(self.clean) as clean:
             facts = [(file.rate_hz, file.channels, file.length) for file in (noisy, clean)]
             for what, one, other in zip(("Hz", "channels", "samples"), *facts, strict=True):
@@ -116,7 +122,11 @@ class Pair:
                         f"{self.noisy} has {one} {what} and {self.clean} has {other}; "
                         "the two sides of a pair are alike, sample by sample."
                     )
-            return noisy.read(0, noisy.length), clean.read(0, clean.length), noisy.rate_hz
+            sounds = noisy.read(0, noisy.length), clean.read(0, clean.length)
+            for path, sound in zip((self.noisy, self.clean), sounds, strict=True):
+                if not np.isfinite(sound).all():
+                    raise MediaError(f"{path} holds NaN or infinity; replace those samples first.")
+            return *sounds, noisy.rate_hz
 
 
 def evaluate_pairs(
@@ -125,7 +135,7 @@ def evaluate_pairs(
     attenuation_db: float = ATTENUATION_DB,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> SpeechScores:
-    """Score a restorer on pairs of recordings.
+    """Score a restorer on pairs of recordings; a pair that cannot be scored is left out and named.
 
     Args:
         restorer: what restores, see `denoise.load`.
@@ -134,9 +144,10 @@ def evaluate_pairs(
         progress: called after each pair with its number, how many there are, and its name.
 
     Raises:
-        UsageError: there are no pairs, two sides are not alike, all are silent or too short, or a package is missing.
-        MediaError: no pair can be read.
+        UsageError: there are no pairs, all are silent or too short, an option is out of range, or a package is missing.
+        MediaError: no pair can be scored.
     """
+    check_attenuation(attenuation_db)
     check_packages()
     pairs = pairs_in(folder)
     scores: list[tuple[float | None, Quality, Quality]] = []
@@ -146,11 +157,11 @@ def evaluate_pairs(
     for number, pair in enumerate(pairs):
         try:
             noisy, clean, rate_hz = pair.read()
-        except MediaError as error:
+            began = time.perf_counter()
+            restored = restorer(noisy, rate_hz, attenuation_db=attenuation_db)
+        except DenoiseError as error:
             failures[str(pair.noisy)] = str(error)
             continue
-        began = time.perf_counter()
-        restored = restorer(noisy, rate_hz, attenuation_db=attenuation_db)
         seconds += time.perf_counter() - began
         sound_s += noisy.shape[1] / rate_hz
         before = quality(noisy, clean, rate_hz)
@@ -245,7 +256,7 @@ def _channel_quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality 
     from pesq import PesqError, pesq
     from pystoi import stoi
 
-    if clean.size == 0 or not (np.ptp(sound) > 0 and np.ptp(clean) > 0):
+    if clean.size < _SHORTEST_S * rate_hz or not (np.ptp(sound) > 0 and np.ptp(clean) > 0):
         return None
     low = [
         signal if rate_hz == _PESQ_HZ else resample(signal, orig_sr=rate_hz, target_sr=_PESQ_HZ, res_type="soxr_hq")

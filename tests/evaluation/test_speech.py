@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,7 @@ def test_silence_and_snippets_have_no_scores() -> None:
     assert quality(clean + 0.1, 0 * clean + 0.1, RATE_HZ) is None
     assert quality(clean[:, :3000], clean[:, :3000], RATE_HZ) is None
     assert quality(clean[:, :4500], clean[:, :4500], RATE_HZ) is None
+    assert quality(clean[:, 1000:1400], clean[:, 1000:1400], RATE_HZ) is None
     assert quality(clean[:, :0], clean[:, :0], RATE_HZ) is None
 
 
@@ -200,17 +202,35 @@ def test_folders_without_pairs_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sound", "rate_hz", "message"),
+    ("side", "sound", "rate_hz", "message"),
     [
-        (speech(), 8_000, "16000 Hz and .* has 8000"),
-        (speech()[:-1], RATE_HZ, "32000 samples and .* has 31999"),
-        (np.stack([speech()] * 2), RATE_HZ, "1 channels and .* has 2"),
+        ("clean", speech(), 8_000, "16000 Hz and .* has 8000"),
+        ("clean", speech()[:-1], RATE_HZ, "32000 samples and .* has 31999"),
+        ("clean", np.stack([speech()] * 2), RATE_HZ, "1 channels and .* has 2"),
+        ("clean", np.append(speech()[1:], np.float32("nan")), RATE_HZ, r"clean_2\.wav holds NaN or infinity"),
+        ("noisy", np.append(speech()[1:], np.float32("inf")), RATE_HZ, r"noisy_2\.wav holds NaN or infinity"),
     ],
 )
-def test_unequal_sides_are_refused(folder: Path, sound: np.ndarray, rate_hz: int, message: str) -> None:
-    save(folder / "clean_2.wav", sound, rate_hz)
-    with pytest.raises(UsageError, match=message):
-        evaluate_pairs(unchanged(), folder)
+def test_pairs_with_a_side_that_does_not_fit_are_left_out_and_named(
+    folder: Path, side: str, sound: np.ndarray, rate_hz: int, message: str
+) -> None:
+    save(folder / f"{side}_2.wav", sound, rate_hz)
+    scores = evaluate_pairs(unchanged(), folder)
+    assert scores.mean.pairs == 2 and not scores.left_out
+    ((file, reason),) = scores.failures.items()
+    assert file == str(folder / "noisy_2.wav") and re.search(message, reason)
+
+
+def test_a_rate_that_no_speech_has_is_told_of_its_file(tmp_path: Path) -> None:
+    for side in ("noisy", "clean"):
+        save(tmp_path / f"{side}_a.wav", speech(rate_hz=3_000), 3_000)
+    with pytest.raises(MediaError, match=r"noisy_a\.wav: A rate of 3000 Hz is out of range"):
+        evaluate_pairs(unchanged(), tmp_path)
+
+
+def test_an_attenuation_out_of_range_is_no_fault_of_the_files(folder: Path) -> None:
+    with pytest.raises(UsageError, match="Attenuation -1 is out of range"):
+        evaluate_pairs(unchanged(), folder, attenuation_db=-1)
 
 
 def test_tables_without_numbers_are_refused(folder: Path) -> None:
