@@ -18,8 +18,10 @@ no such scores: it is left out of all means, and named.
 from __future__ import annotations
 
 import csv
+import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -192,14 +194,14 @@ def pairs_in(folder: Path) -> list[Pair]:
     """Pairs of recordings in a folder, in order.
 
     They are `noisy/NAME` and `clean/NAME`, or `noisy_NAME` and `clean_NAME` side by side. A table `pairs.csv` in the
-    folder may tell signal-to-noise ratios: its column `noisy` names the file, its column `snr` the dB.
+    folder may tell signal-to-noise ratios: its column `noisy` is the path of the file below the folder or below
+    `noisy/`, or its name where no other is called so; its column `snr` the dB.
 
     Raises:
-        UsageError: there is no pair, or a noisy recording without a clean one.
+        UsageError: there is no pair, a noisy recording without a clean one, or a table that cannot be read.
     """
     folder = Path(folder)
-    pairs = []
-    levels = _levels(folder / "pairs.csv")
+    sides = []
     inside = folder / "noisy"
     for noisy in files_below(inside if inside.is_dir() else folder, is_audio):
         if inside.is_dir():
@@ -210,13 +212,14 @@ def pairs_in(folder: Path) -> list[Pair]:
             continue
         if not clean.is_file():
             raise UsageError(f"{noisy} has no clean recording beside it; {clean} is missing.")
-        pairs.append(Pair(noisy, clean, levels.get(noisy.name)))
-    if not pairs:
+        sides.append((noisy, clean))
+    if not sides:
         raise UsageError(
             f"There are no pairs of recordings in {folder}; give a folder with noisy/NAME and clean/NAME, "
             "or with noisy_NAME and clean_NAME."
         )
-    return pairs
+    levels = _levels(folder / "pairs.csv", [noisy for noisy, _ in sides])
+    return [Pair(noisy, clean, levels.get(noisy)) for noisy, clean in sides]
 
 
 def check_packages() -> None:
@@ -271,17 +274,37 @@ def _channel_quality(sound: Waveform, clean: Waveform, rate_hz: int) -> Quality 
         return None
 
 
-def _levels(table: Path) -> dict[str, float]:
+def _levels(table: Path, files: Sequence[Path]) -> dict[Path, float]:
+    """The ratios of those files that a table names, by their paths or by names that stand for one file alone."""
+    told = _told(table)
+    listed, there = (Counter(path.name for path in paths) for paths in (told, files))
+    alone = {path.name: level for path, level in told.items() if listed[path.name] == there[path.name] == 1}
+    levels = {}
+    for file in files:
+        path = file.relative_to(table.parent)
+        keys = (path, path.relative_to("noisy") if path.is_relative_to("noisy") else path)
+        level = next((told[key] for key in keys if key in told), alone.get(file.name))
+        if level is not None:
+            levels[file] = level
+    return levels
+
+
+def _told(table: Path) -> dict[Path, float]:
+    """Paths as they stand in a table, and their ratios."""
     if not table.is_file():
         return {}
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row.get("noisy") and row.get("snr")]
-        return {Path(row["noisy"]).name: float(row["snr"]) for row in rows}
+        told = {Path(row["noisy"]): float(row["snr"]) for row in rows}
     except UnicodeDecodeError:
         raise UsageError(f"{table} is not in UTF-8; save it so.") from None
     except ValueError as error:
         raise UsageError(f"The column snr of {table} holds something else than numbers: {error}.") from None
+    for path, level in told.items():
+        if not math.isfinite(level):
+            raise UsageError(f"The column snr of {table} says {level} of {path}; give dB, or leave it empty.")
+    return told
 
 
 def _group(snr_db: float | None, scores: Sequence[tuple[float | None, Quality, Quality]]) -> Group:

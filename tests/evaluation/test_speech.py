@@ -188,6 +188,17 @@ def test_pairs_in_two_folders(tmp_path: Path) -> None:
     assert names == [("noisy/b.wav", "b.wav", None), ("noisy/deep/a.wav", "a.wav", None)]
 
 
+@pytest.mark.parametrize("prefix", ["", "noisy/", "./"])
+def test_names_that_repeat_in_folders_keep_their_own_levels(tmp_path: Path, prefix: str) -> None:
+    for name in ("a.wav", "x/a.wav", "y/a.wav", "y/b.wav"):
+        save(tmp_path / "noisy" / name, speech(seconds=0.1))
+        save(tmp_path / "clean" / name, speech(seconds=0.1))
+    rows = ["noisy,snr", f"{prefix}x/a.wav,5", f"{prefix}y/a.wav,-5", "b.wav,15"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    levels = {pair.noisy.relative_to(tmp_path / "noisy").as_posix(): pair.snr_db for pair in pairs_in(tmp_path)}
+    assert levels == {"a.wav": None, "x/a.wav": 5, "y/a.wav": -5, "y/b.wav": 15}
+
+
 def test_noisy_sides_alone_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "clean_1.wav").unlink()
     with pytest.raises(UsageError, match=r"noisy_1\.wav has no clean recording beside it"):
@@ -236,6 +247,13 @@ def test_an_attenuation_out_of_range_is_no_fault_of_the_files(folder: Path) -> N
 def test_tables_without_numbers_are_refused(folder: Path) -> None:
     (folder / "pairs.csv").write_text("noisy,snr\nnoisy_0.wav,loud\n")
     with pytest.raises(UsageError, match=r"snr of .*pairs\.csv holds something else than numbers"):
+        pairs_in(folder)
+
+
+@pytest.mark.parametrize("level", ["nan", "inf"])
+def test_tables_with_levels_that_are_none_are_refused(folder: Path, level: str) -> None:
+    (folder / "pairs.csv").write_text(f"noisy,snr\nnoisy_0.wav,{level}\n")
+    with pytest.raises(UsageError, match=rf"snr of .*pairs\.csv says {level} of noisy_0\.wav"):
         pairs_in(folder)
 
 
