@@ -16,6 +16,7 @@ from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
+_DAMAGE = "gaussian:sigma=25"
 
 app = typer.Typer(
     name="denoise",
@@ -170,7 +171,9 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="Pictures: folder of clean ones. Sound: folder of noisy and clean recordings.")
     ],
-    corruption: Annotated[str, typer.Option(help="Pictures: what to do to the clean ones.")] = "gaussian:sigma=25",
+    corruption: Annotated[
+        str | None, typer.Option(help="Pictures: what to do to the clean ones.", show_default=_DAMAGE)
+    ] = None,
     sigma: Sigma = "auto",
     attenuation_db: Attenuation = ATTENUATION_DB,
     device: Device = "auto",
@@ -179,20 +182,24 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score weights: PSNR and SSIM on pictures; SI-SDR, PESQ, STOI and ESTOI on pairs of recordings."""
+    options = Options(_number_or_auto(sigma), attenuation_db=attenuation_db)
+    from denoise.evaluation.asked import check_used
     from denoise.loading import load
-    from denoise.restorer import Restorer
 
     restorer = load(model, device, dtype, ensemble)
+    task = restorer.card.task
+    check_used(model, task, options, ensemble, corruption)
+    damage = _DAMAGE if corruption is None else corruption
     scores: Any
     with progress_bar() as progress:
-        if isinstance(restorer, Restorer):
+        if task == "image":
             from denoise.evaluation.benchmark import evaluate as run
 
-            scores = run(restorer, data, corruption, _number_or_auto(sigma), progress)
-        elif restorer.card.task == "holes":
+            scores = run(restorer, data, damage, options.sigma, progress)
+        elif task == "holes":
             from denoise.evaluation.inpainting import evaluate_inpainting
 
-            scores = evaluate_inpainting(restorer, data, corruption, progress)
+            scores = evaluate_inpainting(restorer, data, damage, progress)
         else:
             from denoise.evaluation.speech import evaluate_pairs
 

@@ -142,6 +142,30 @@ def test_evaluate_names_what_it_cannot_score(
     assert err.count("broken.png") == 1 and "Not all files could be scored" in err
 
 
+@pytest.mark.parametrize(
+    ("weights", "option", "reason"),
+    [
+        ("tiny_weights", ("--attenuation-db", 12), "is a picture and an attenuation is for sound"),
+        ("tiny_inpainting_weights", ("--attenuation-db", 12), "is a picture and an attenuation is for sound"),
+        ("tiny_inpainting_weights", ("--sigma", 25), "fills holes; leave it out"),
+        ("tiny_sound_weights", ("--sigma", 25), "is sound and sigma is for pictures"),
+        ("tiny_sound_weights", ("--ensemble", 8), "is sound and an ensemble is for pictures"),
+        ("tiny_sound_weights", ("--corruption", "gaussian:sigma=25"), "leave --corruption out"),
+    ],
+)
+def test_evaluate_is_asked_for_nothing_in_vain(
+    weights: str,
+    option: tuple[str, object],
+    reason: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "evaluate", request.getfixturevalue(weights), "--data", tmp_path, *option) == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 2
     assert "no weights called 'nonesuch'" in capsys.readouterr().err
