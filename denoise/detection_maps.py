@@ -60,8 +60,10 @@ class Examiner:
                 f"The network of {weights.card.name} is a {type(weights.network).__name__}, which has no code; "
                 "give weights of an Autoencoder, see recipes/autoencoders."
             )
-        if weights.card.medium == "sound" and weights.network.channels != 1:
-            raise UsageError(f"{weights.card.name} takes {weights.network.channels} bands; spectrograms have one.")
+        if weights.network.channels not in ((1,) if weights.card.medium == "sound" else (1, 3)):
+            raise UsageError(
+                f"{weights.card.name} takes {weights.network.channels} bands; sound has one, pictures one or three."
+            )
         self.card = weights.card
         self.rate_hz, self.bands = rate_hz, bands
         self.device = choose_device(device)
@@ -72,7 +74,7 @@ class Examiner:
         self.bank: Tensor | None = None
 
     def read(self, path: Path) -> Tensor:
-        """A file as `[C, H, W]`, 0..1: of pictures the first frame, of recordings the log-mel spectrogram.
+        """A file as `[C, H, W]`, 0..1: the first frame of a picture as it is seen, or a log-mel spectrogram.
 
         Recordings are mixed down and made as loud as in training (a peak of half of full scale), whatever their level.
 
@@ -84,18 +86,8 @@ class Examiner:
     def _picture(self, path: Path) -> Tensor:
         with open_image(path) as picture:
             frame = next(picture.frames)
-            signal = torch.from_numpy(frame.read(0, frame.size[1]))
-        if signal.shape[0] != self.network.channels:
-            if self.network.channels == 1 and signal.shape[0] == 3:
-                signal = signal.mean(0, keepdim=True)
-            elif signal.shape[0] == 1:
-                signal = signal.expand(self.network.channels, -1, -1)
-            else:
-                raise MediaError(
-                    f"{path} has {signal.shape[0]} bands and {self.card.name} takes {self.network.channels}; "
-                    "convert it to RGB first."
-                )
-        return signal
+            signal = torch.from_numpy(frame.seen(0, frame.size[1]))
+        return signal.mean(0, keepdim=True) if self.network.channels == 1 else signal
 
     def _spectrogram(self, path: Path) -> Tensor:
         import librosa

@@ -110,7 +110,7 @@ class Coder:
         return Codes(boxes, torch.cat(vectors))
 
     def read(self, picture: Any) -> Tensor:
-        """A file (its first frame) or a picture in memory, in as many bands as the network takes.
+        """A file (its first frame, as it is seen) or a picture in memory, in as many bands as the network takes.
 
         Shape: `-> [C, H, W]` float32, 0..1
 
@@ -120,11 +120,10 @@ class Coder:
         if isinstance(picture, str | os.PathLike):
             with open_image(Path(picture)) as source:
                 frame = next(iter(source.frames))
-                signal = torch.from_numpy(frame.read(0, frame.size[1]).copy())
+                signal = torch.from_numpy(frame.seen(0, frame.size[1]))
         else:
-            signal = to_tensor(picture)[0][0]
-        bands = signal[:3] if len(signal) >= 3 else signal[:1].expand(3, -1, -1)
-        return bands.mean(0, keepdim=True) if self.network.channels == 1 else bands
+            signal = to_tensor(picture)[0][0].expand(3, -1, -1)
+        return signal.mean(0, keepdim=True) if self.network.channels == 1 else signal
 
     @torch.no_grad()
     def _encode(self, batch: Tensor) -> Tensor:

@@ -157,11 +157,14 @@ def test_bands(tmp_path: Path, tiny_weights: Path) -> None:
     colour = Examiner(_weights(tmp_path / "colour", channels=3), device="cpu")
     _save(tmp_path / "gray.png", _slope(9, 11, 0))
     _save(tmp_path / "colour.png", np.stack([_slope(9, 11, k) for k in range(3)], axis=-1))
-    Image.new("CMYK", (9, 9)).save(tmp_path / "cmyk.tif")
+    Image.new("CMYK", (11, 9), (0, 0, 0, 51)).save(tmp_path / "cmyk.tif")
     assert gray.read(tmp_path / "gray.png").shape == gray.read(tmp_path / "colour.png").shape == (1, 9, 11)
     assert colour.read(tmp_path / "gray.png").shape == colour.read(tmp_path / "colour.png").shape == (3, 9, 11)
-    with pytest.raises(Exception, match="4 bands"):
-        gray.read(tmp_path / "cmyk.tif")
+    for examiner, channels in ((gray, 1), (colour, 3)):
+        torch.testing.assert_close(examiner.read(tmp_path / "cmyk.tif"), torch.full((channels, 9, 11), 0.8))
+    for medium, channels in (("image", 4), ("sound", 3)):
+        with pytest.raises(UsageError, match=f"takes {channels} bands"):
+            Examiner(_weights(tmp_path / "unfit", medium, channels), device="cpu")
     with pytest.raises(UsageError, match="UNet"):
         Examiner(tiny_weights)
 

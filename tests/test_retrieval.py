@@ -217,6 +217,13 @@ def test_a_damaged_index_is_named(photos: Path, model: Path, tmp_path: Path) -> 
         index(photos, out)
 
 
+def test_ink_is_compared_as_it_looks(model: Path, tmp_path: Path) -> None:
+    Image.new("CMYK", (32, 32), (51, 0, 0, 0)).save(tmp_path / "ink.tif")
+    expected = torch.ones(3, 32, 32)
+    expected[0] = 0.8
+    torch.testing.assert_close(Coder(model).read(tmp_path / "ink.tif"), expected)
+
+
 def test_the_sheet_shows_ink_as_it_looks(photos: Path, model: Path, tmp_path: Path) -> None:
     Image.new("CMYK", (96, 96), (0, 0, 0, 0)).save(photos / "paper.tif")
     index(photos, tmp_path / "index", model)
