@@ -74,7 +74,7 @@ class Examiner:
         self.bank: Tensor | None = None
 
     def read(self, path: Path) -> Tensor:
-        """A file as `[C, H, W]`, 0..1: the first frame of a picture as it is seen, or a log-mel spectrogram.
+        """A file as `[C, H, W]`, 0..1: the first frame of a picture as a viewer shows it, or a log-mel spectrogram.
 
         Recordings are mixed down and made as loud as in training (a peak of half of full scale), whatever their level.
 
@@ -85,8 +85,7 @@ class Examiner:
 
     def _picture(self, path: Path) -> Tensor:
         with open_image(path) as picture:
-            frame = next(picture.frames)
-            signal = torch.from_numpy(frame.seen(0, frame.size[1]))
+            signal = torch.from_numpy(picture.seen())
         return signal.mean(0, keepdim=True) if self.network.channels == 1 else signal
 
     def _spectrogram(self, path: Path) -> Tensor:

@@ -31,7 +31,7 @@ from denoise.retrieval_sheet import check_sheet, write_sheet
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
 
-_BOOK, _VERSION = "index.json", 1
+_BOOK, _VERSION = "index.json", 2
 _KINDS = ("whole", "patches")
 _NEAREST = 64  # patches that each patch of a query is compared by
 
@@ -44,7 +44,8 @@ class Hit:
     distance: float
     """Euclidean, between the codes; of patches from 0 (each of the query has its like) to 1 (none has)"""
     box: Box | None = None
-    """The patch that is nearest to one of the query: left, top, right and bottom in pixels; None for whole pictures"""
+    """The patch that is nearest to one of the query: left, top, right and bottom, in pixels of the picture
+    as a viewer shows it; None for whole pictures"""
 
 
 @dataclass
@@ -195,7 +196,9 @@ class _Book:
         try:
             content = json.loads((store / _BOOK).read_text("utf-8"))
             if content["version"] != _VERSION:
-                raise UsageError(f"{store} was written by another version of this program; make the index again.")
+                raise UsageError(
+                    f"{store} was written by another version of this program; remove it and make it again."
+                )
             book = cls(content["folder"], content["model"], content["sha256"])
             book.files, book.generation, book.next = content["files"], content["generation"], content["next"]
             for kind in _KINDS:

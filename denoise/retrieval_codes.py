@@ -24,7 +24,7 @@ _POOLED = 4  # to so many cells
 _BATCH = 256
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom, in pixels"""
+"""Left, top, right and bottom, in pixels of the picture as a viewer shows it"""
 
 
 class Codes(NamedTuple):
@@ -110,7 +110,7 @@ class Coder:
         return Codes(boxes, torch.cat(vectors))
 
     def read(self, picture: Any) -> Tensor:
-        """A file (its first frame, as it is seen) or a picture in memory, in as many bands as the network takes.
+        """A file (its first frame, as a viewer shows it) or a picture in memory, in as many bands as the network takes.
 
         Shape: `-> [C, H, W]` float32, 0..1
 
@@ -119,8 +119,7 @@ class Coder:
         """
         if isinstance(picture, str | os.PathLike):
             with open_image(Path(picture)) as source:
-                frame = next(iter(source.frames))
-                signal = torch.from_numpy(frame.seen(0, frame.size[1]))
+                signal = torch.from_numpy(source.seen())
         else:
             signal = to_tensor(picture)[0][0].expand(3, -1, -1)
         return signal.mean(0, keepdim=True) if self.network.channels == 1 else signal

@@ -75,8 +75,7 @@ def _pixels(source: Any) -> np.ndarray:
     """Shape: `[3, H, W]`, 0..1."""
     if isinstance(source, str | os.PathLike):
         with open_image(Path(source)) as picture:
-            frame = next(iter(picture.frames))
-            return frame.seen(0, frame.size[1])
+            return picture.seen()
     bands = to_tensor(source)[0][0].numpy()
     return np.asarray(bands if len(bands) == 3 else np.repeat(bands, 3, axis=0))
 

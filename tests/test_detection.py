@@ -169,6 +169,15 @@ def test_bands(tmp_path: Path, tiny_weights: Path) -> None:
         Examiner(tiny_weights)
 
 
+def test_pictures_are_judged_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.rot90(_slope(9, 11, 0)).copy()).save(tmp_path / "phone.png", exif=exif)
+    _save(tmp_path / "upright.png", _slope(9, 11, 0))
+    examiner = Examiner(_weights(tmp_path / "m"), device="cpu")
+    assert examiner.read(tmp_path / "phone.png").equal(examiner.read(tmp_path / "upright.png"))
+
+
 def _tone(seed: int, seconds: float = 1.0, rate_hz: int = 16_000) -> np.ndarray:
     draw = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate_hz)) / rate_hz

@@ -217,6 +217,27 @@ def test_a_damaged_index_is_named(photos: Path, model: Path, tmp_path: Path) -> 
         index(photos, out)
 
 
+def _save_lying(path: Path, pixels: np.ndarray) -> None:
+    """As a phone does that was held upright: the raster on its side, and EXIF says how to turn it."""
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.rot90(pixels).copy()).save(path, exif=exif)
+
+
+def test_photos_are_compared_upright(photos: Path, model: Path, tmp_path: Path) -> None:
+    upright = _picture(30, 128, 48)
+    _save_lying(photos / "phone.png", upright)
+    index(photos, tmp_path / "index", model)
+    (hit,) = search(upright, tmp_path / "index", 1)
+    assert Path(hit.path).name == "phone.png" and hit.distance == pytest.approx(0, abs=1e-3)
+    (hit,) = search(upright[80:, :], tmp_path / "index", 1, patches=True)
+    assert Path(hit.path).name == "phone.png" and hit.box is not None and hit.box[3] > 80
+    _save_lying(photos / "half.png", np.repeat(np.uint8([[[255, 0, 0]], [[0, 0, 255]]]), 8, 0).repeat(16, 1))
+    search(photos / "half.png", tmp_path / "index", 1, sheet=tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.getpixel((102, 60)) == (255, 0, 0) and sheet.getpixel((102, 140)) == (0, 0, 255)
+
+
 def test_ink_is_compared_as_it_looks(model: Path, tmp_path: Path) -> None:
     Image.new("CMYK", (32, 32), (51, 0, 0, 0)).save(tmp_path / "ink.tif")
     expected = torch.ones(3, 32, 32)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -28,6 +30,7 @@ from denoise.media.image_formats import (
     format_of,
     native_options,
     png_header,
+    upright,
 )
 from denoise.media.image_frame import COLOURS, Frame, pillow_frame, turn_over
 from denoise.media.image_metadata import Carried, gather
@@ -117,6 +120,12 @@ class Picture:
     def orientation(self) -> int:
         """The EXIF orientation, 1..8, that a viewer applies to the stored raster."""
         return self._carried[0].orientation
+
+    def seen(self) -> NDArray[np.float32]:
+        """The first frame as a viewer shows it, upright and in the colours of `Frame.seen`. Shape: `[3, H, W]`."""
+        frame = next(self.frames)
+        bands = frame.seen(0, frame.size[1])
+        return np.stack([np.asarray(upright(Image.fromarray(band), self.orientation)) for band in bands])
 
     def describe(self) -> str:
         """One line for a person, such as `JPEG, RGB, 8 bit, 3000x2000`."""

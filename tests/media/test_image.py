@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from denoise.errors import MediaError, UsageError
 from denoise.media import atomic
@@ -401,3 +401,16 @@ def test_further_pictures_of_a_jpeg_are_told(tmp_path):
     sample("RGB").save(tmp_path / "b.jpg")
     with open_image(tmp_path / "b.jpg") as picture:
         assert picture.left_out == ""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_seen_upright(tmp_path, suffix, mode, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a{suffix}"
+    sample(mode).save(path, exif=exif)
+    with Image.open(path) as image, open_image(path) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        np.testing.assert_allclose(picture.seen() * 255, expected.transpose(2, 0, 1), atol=1e-3)
