@@ -34,6 +34,7 @@ class Finding:
     """How strange one file is."""
 
     file: str
+    """Relative to the data"""
     error: float
     """Of the reconstruction, mean squared"""
     code_distance: float
@@ -59,7 +60,7 @@ class Detection:
     """Normal files that the threshold was set by"""
     findings: list[Finding]
     failures: list[Failure]
-    """Files that could not be judged, normal ones among them"""
+    """Files that could not be judged, normal ones among them; named as in the findings where they are in the data"""
     scores: str
     """The table of all findings"""
 
@@ -131,10 +132,13 @@ def detect(
     examiner = Examiner(model, rate_hz, bands, device)
     usual = _normal_files(data, normal, out, examiner.card.medium)
     own = {path.resolve() for path in usual}
-    judged = [path for path in _files(data, out, examiner.card.medium) if path.resolve() not in own]
+    found = _files(data, out, examiner.card.medium)
+    judged = [path for path in found if path.resolve() not in own]
     if not judged:
-        raise UsageError(f"There is nothing to judge in {data}: it holds no {_NAMES[examiner.card.medium]}.")
-    work = _Work(examiner, score, pool, progress, len(usual) + len(judged))
+        names = _NAMES[examiner.card.medium]
+        why = f"all {names} in it are normal ones" if found else f"it holds no {names}"
+        raise UsageError(f"There is nothing to judge in {data}: {why}; give others as well.")
+    work = _Work(examiner, score, pool, progress, len(usual) + len(judged), data)
 
     order = torch.randperm(len(usual), generator=torch.Generator().manual_seed(seed)).tolist()
     shuffled = [usual[k] for k in order]
@@ -145,7 +149,7 @@ def detect(
 
     findings = []
     for path in judged:
-        name = path.relative_to(data).as_posix() if data.is_dir() else path.name
+        name = work.name(path)
         if (examined := work.examine(path)) is None:
             continue
         signal, maps, strangeness = examined
@@ -196,10 +200,17 @@ def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> flo
 class _Work:
     """Goes through files; those that fail are kept and the others go on."""
 
-    def __init__(self, examiner: Examiner, score: Score, pool: Pool, progress: Progress | None, total: int) -> None:
+    def __init__(
+        self, examiner: Examiner, score: Score, pool: Pool, progress: Progress | None, total: int, data: Path
+    ) -> None:
         self.examiner, self.score, self.pool = examiner, score, pool
         self.progress, self.total, self.done = progress, total, 0
+        self.root = data if data.is_dir() else data.parent
         self.failures: list[Failure] = []
+
+    def name(self, path: Path) -> str:
+        """A file below the folder to judge by its place in it, another one by its path."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def read(self, path: Path) -> torch.Tensor | None:
         """The signal of a file, or None where there is none."""
@@ -209,7 +220,7 @@ class _Work:
         try:
             return self.examiner.read(path)
         except DenoiseError as error:
-            self.failures.append(Failure(str(path), str(error)))
+            self.failures.append(Failure(self.name(path), str(error)))
             return None
 
     def remember(self, paths: Sequence[Path], seed: int) -> int:

@@ -80,13 +80,13 @@ def test_finds_defects_and_shows_where(pictures: Path, tmp_path: Path) -> None:
     assert len(found.findings) == 7
     assert (found.model, found.score) == ("planes", "both")
     assert found.remembered + found.held_out == 50
-    assert sorted(Path(failure.source).name for failure in found.failures) == ["empty.png", "torn.png"]
+    assert sorted(failure.source for failure in found.failures) == ["line/torn.png", "normal/empty.png"]
     assert told[-1][:2] == (59, 59)
 
     rows = _rows(out / "scores.csv")
     assert rows["line/bad 0.png"]["anomaly"] == "1"
     assert float(rows["line/bad 0.png"]["p_value"]) == pytest.approx(1 / (found.held_out + 1), rel=1e-4)
-    assert "damaged" in rows[str(pictures / "line" / "torn.png")]["problem"]
+    assert "damaged" in rows["line/torn.png"]["problem"]
     with Image.open(out / "maps" / "line" / "bad 0.png.png") as image:
         heat = np.asarray(image.convert("L")).astype(int)
     assert heat.shape == (23, 33)
@@ -223,7 +223,8 @@ def test_refusals(pictures: Path, tmp_path: Path) -> None:
         ({"data": pictures / "nothing", "normal": pictures / "normal"}, "no file or folder"),
         ({"data": pictures / "line"}, "What is normal"),
         ({"normal": pictures / "line" / "bad 0.png"}, "at least two"),
-        ({"data": pictures / "normal", "normal": pictures / "normal"}, "nothing to judge"),
+        ({"data": pictures / "normal", "normal": pictures / "normal"}, "all pictures in it are normal ones"),
+        ({"data": tmp_path / "m", "normal": pictures / "normal"}, "it holds no pictures"),
     ]
     for changes, message in options:
         with pytest.raises(UsageError, match=message):
