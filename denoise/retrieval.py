@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from denoise.errors import DenoiseError, MediaError, UsageError
+from denoise.errors import DenoiseError, MediaError, UsageError, naming
 from denoise.media.atomic import replacing
 from denoise.media.folders import files_below
 from denoise.media.image import is_image
@@ -79,8 +79,8 @@ def index(
         progress: told how far the work is.
 
     Raises:
-        UsageError: no such folder, no picture in it, no model, an index of another folder or with other weights, or
-            FAISS is missing.
+        UsageError: no such folder, no picture in it that can be read, no model, an index of another folder or with
+            other weights, or FAISS is missing.
         ModelError: the weights cannot be read.
         MediaError: the index cannot be read or written.
     """
@@ -123,6 +123,9 @@ def index(
         patches = coder.patches(picture)
         book.add(name, stamp, {"whole": coder.whole(picture), "patches": patches.vectors}, patches.boxes)
         (report.added if known is None else report.changed).append(name)
+    if not book.vectors:
+        reason = naming(*next(iter(report.failures.items())))
+        raise UsageError(f"None of the pictures in {folder} can be read. {reason}")
     if report.added or report.changed or report.removed or report.failures:
         book.model = coder.model  # the same weights, wherever they lie now
         book.write(store)
@@ -235,8 +238,6 @@ class _Book:
             self.vectors[kind].remove_ids(np.arange(start, stop, dtype=np.int64))
 
     def write(self, store: Path) -> None:
-        if not self.vectors:
-            raise UsageError(f"None of the pictures in {self.folder} can be read; give a folder with others.")
         old = [store / self.name(kind) for kind in _KINDS]
         self.generation += 1
         try:

@@ -165,6 +165,11 @@ def test_unreadable_pictures_are_named_and_the_rest_is_indexed(photos: Path, mod
     report = index(photos, tmp_path / "index", model)
     assert list(report.failures) == ["broken.png"] and report.pictures == 6
     assert search(photos / "0.png", tmp_path / "index", 1)
+    (tmp_path / "none").mkdir()
+    (photos / "broken.png").rename(tmp_path / "none" / "broken.png")
+    with pytest.raises(UsageError, match=r"None of the pictures in .* can be read\. .*broken\.png"):
+        index(tmp_path / "none", tmp_path / "no index", model)
+    assert not (tmp_path / "no index").exists()
 
 
 def test_what_cannot_be_done_is_said(photos: Path, model: Path, tmp_path: Path, tiny_weights: Path) -> None:
