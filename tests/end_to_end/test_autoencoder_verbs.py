@@ -74,7 +74,7 @@ def test_codes_of_gray_pictures_and_spectrograms_restore_nothing(
     for medium, source in (("image", photos / "0.png"), ("sound", tmp_path / "a.wav")):
         weights = pretrained.Weights(Autoencoder(channels=1, widths=(8,)), None, card("gray", medium=medium))
         model = pretrained.save(tmp_path / "gray", weights)
-        assert run(monkeypatch, "restore", source, "--model", model, "--sigma", 25) == 2
+        assert run(monkeypatch, "restore", source, "--model", model) == 2
         assert "denoise detect" in capsys.readouterr().err
 
 
