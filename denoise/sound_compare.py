@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from denoise.errors import UsageError
 from denoise.media.atomic import check_place, replacing
 
 _LIMIT_S = 60
+_CELLS = 512  # of a spectrogram in each direction, which is drawn about 350 by 300 pixels large
 
 
 class SoundComparison:
@@ -54,12 +58,11 @@ class SoundComparison:
         for column, (title, sound) in enumerate(panels.items()):
             librosa.display.waveshow(sound, sr=self.rate_hz, ax=axes[0, column], axis="time")
             axes[0, column].set(title=title, ylim=(-1.05 * loudest, 1.05 * loudest), xlabel=None)
-            spectrum = np.abs(librosa.stft(np.pad(sound, (0, max(0, size - len(sound)))), n_fft=size)) * (2 / size)
-            levels = 20 * np.log10(np.maximum(spectrum, 1e-6))
+            levels = levels_of(sound, size)
             image = librosa.display.specshow(
-                levels,
-                sr=self.rate_hz,
-                hop_length=size // 4,
+                levels.decibels,
+                x_coords=levels.frames * (size // 4) / self.rate_hz,
+                y_coords=levels.bins * self.rate_hz / size,
                 x_axis="time",
                 y_axis="linear",
                 ax=axes[1, column],
@@ -70,3 +73,42 @@ class SoundComparison:
         figure.colorbar(image, ax=axes[1, :], label="dB of full scale", location="right")
         with replacing(self.path) as file:
             figure.savefig(file, dpi=80, format=self.path.suffix.lower().removeprefix("."))
+
+
+class Levels(NamedTuple):
+    """Levels of a sound in cells, and which frame and bin the middle of each is.
+
+    Shape:
+        - decibels: `[rows, columns]`; frames: `[columns]`; bins: `[rows]`
+    """
+
+    decibels: NDArray[np.float64]
+    frames: NDArray[np.float64]
+    bins: NDArray[np.float64]
+
+
+def levels_of(sound: NDArray[np.float32], size: int) -> Levels:
+    """The mean power in no more cells than are seen, computed column by column: a spectrogram would be far larger.
+
+    Frames of `size` samples follow each other by a quarter of that.
+
+    Shape:
+        - sound: `[T]`
+    """
+    import librosa
+
+    hop = size // 4
+    sound = np.pad(sound, (size // 2, size // 2 + max(0, size - len(sound))))
+    frames, bins = _edges(1 + (len(sound) - size) // hop), _edges(1 + size // 2)
+    columns = []
+    for first, stop in pairwise(frames):
+        part = sound[first * hop : (stop - 1) * hop + size]
+        power = np.square(np.abs(librosa.stft(part, n_fft=size, center=False)) * (2 / size)).mean(1)
+        columns.append(np.add.reduceat(power, bins[:-1]) / np.diff(bins))
+    decibels = 10 * np.log10(np.maximum(np.stack(columns, axis=1), 1e-12))
+    return Levels(decibels, *((edges[:-1] + edges[1:] - 1) / 2 for edges in (frames, bins)))
+
+
+def _edges(count: int) -> NDArray[np.int64]:
+    """Where cells of so many frames or bins begin, and where the last ends."""
+    return np.linspace(0, count, min(count, _CELLS) + 1).round().astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import librosa
 import mutagen
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.options import Options
 from denoise.sound import SoundRestorer
+from denoise.sound_compare import levels_of
 from tests.conftest import run, sound
 
 EVERYTHING = {"attenuation_db": float("inf")}
@@ -170,6 +172,22 @@ def test_compare_draws_before_after_and_difference(tiny_sound_weights: Path, tmp
     with Image.open(tmp_path / "compare.png") as sheet:
         assert sheet.size == (1200, 560)
         assert np.asarray(sheet.convert("L")).std() > 10
+
+
+def test_a_comparison_has_no_more_cells_than_are_seen() -> None:
+    tone = np.float32(0.5) * np.sin(np.arange(300_000) * (2 * np.pi / 8)).astype(np.float32)
+    for size, step in ((512, 1), (8192, 8)):
+        power = np.abs(librosa.stft(tone, n_fft=size) * (2 / size)) ** 2
+        decibels, frames, bins = levels_of(tone, size)
+        assert decibels.shape == (min(512, size // 2 + 1), min(512, power.shape[1])) == (len(bins), len(frames))
+        assert bins[decibels.mean(1).argmax()] == pytest.approx(size / 8, abs=step / 2)
+        assert (10 ** (decibels / 10)).mean() == pytest.approx(power.mean(), rel=0.02)
+    short = tone[:3000]
+    np.testing.assert_allclose(
+        levels_of(short, 512).decibels,
+        librosa.amplitude_to_db(np.abs(librosa.stft(short, n_fft=512)) * (2 / 512), amin=1e-6, top_db=None),
+        atol=1e-3,
+    )
 
 
 def test_a_comparison_that_cannot_be_written(tiny_sound_weights: Path, tmp_path: Path) -> None:
