@@ -35,7 +35,7 @@ from denoise.media.image_formats import (
 from denoise.media.image_frame import COLOURS, Frame, pillow_frame, turn_over
 from denoise.media.image_metadata import Carried, gather
 from denoise.media.inputs import check_input
-from denoise.media.pillow_settings import MAX_PIXELS, pillow_settings
+from denoise.media.pillow_settings import MAX_PIXELS, open_unmapped, pillow_settings
 
 __all__ = ["Frame", "Picture", "is_image", "open_image"]
 
@@ -86,7 +86,7 @@ class Picture:
         self._frames: list[Frame] = []
         self._carried: list[Carried] = []
         with pillow_settings(max_pixels), _reading(path, max_pixels):
-            self._image: Image.Image = Image.open(path, formats=sorted(set(FORMATS.values())))
+            self._image: Image.Image = open_unmapped(path, formats=sorted(set(FORMATS.values())))
             try:
                 self.format = "JPEG" if self._image.format == "MPO" else self._image.format or ""
                 self.left_out = _left_out(self._image, path)

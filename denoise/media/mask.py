@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from denoise.errors import MediaError
 from denoise.media.inputs import check_input
-from denoise.media.pillow_settings import pillow_settings
+from denoise.media.pillow_settings import open_unmapped, pillow_settings
 
 Mask = NDArray[np.bool_]
 
@@ -40,7 +40,7 @@ def read_mask(path: Path) -> Mask:
     try:
         with (
             pillow_settings(),
-            Image.open(path) as image,
+            open_unmapped(path) as image,
             contextlib.closing(ImageOps.exif_transpose(image)) as upright,
         ):
             return mask_of(upright)

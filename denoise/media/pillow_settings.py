@@ -1,4 +1,4 @@
-"""Pillow's process-wide settings as we need them while a file is read or written."""
+"""Pillow as we need it while a file is read or written: its process-wide settings, and how it opens a file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import GifImagePlugin, Image, PngImagePlugin
+from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 1_000_000_000
 MAX_TEXT = 2**26
@@ -32,3 +34,10 @@ def pillow_settings(max_pixels: int = MAX_PIXELS) -> Iterator[None]:
         finally:
             Image.MAX_IMAGE_PIXELS, GifImagePlugin.LOADING_STRATEGY = before
             PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = texts
+
+
+def open_unmapped(path: Path, formats: list[str] | None = None) -> ImageFile:
+    """An opened picture that is read, not mapped: of a TIFF on its side Pillow maps rows as long as upright ones."""
+    image = Image.open(path, formats=formats)
+    image.filename = ""  # what is mapped is the file of that name
+    return image

@@ -87,6 +87,26 @@ def test_grey_of_two_and_four_bits_keeps_its_depth(tmp_path, bits):
     np.testing.assert_array_equal(pixels_of(tmp_path / "out.png"), grey)
 
 
+ON_ITS_SIDE = {
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "I;16B"])
+@pytest.mark.parametrize("orientation", ON_ITS_SIDE)
+def test_a_tiff_on_its_side_comes_upright(tmp_path, mode, orientation):
+    """Uncompressed and in one strip, as Pillow writes it, such a file is one that Pillow would map wrongly."""
+    image = sample(mode)
+    image.save(tmp_path / "in.tif", tiffinfo={274: orientation})
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as after:
+        assert (after.mode[:4], after.tag_v2.get(274, 1)) == (mode[:4], 1)
+        np.testing.assert_array_equal(np.array(after), ON_ITS_SIDE[orientation](np.array(image)))
+
+
 @pytest.mark.parametrize(
     ("mode", "channels", "depth", "words"),
     [

@@ -108,6 +108,11 @@ def test_a_mask_is_seen_upright(orientation: int, tmp_path: Path) -> None:
     assert np.array_equal(as_stored(upright, orientation), HOLES)
 
 
+def test_a_tiff_on_its_side_is_seen_upright(tmp_path: Path) -> None:
+    drawn("L").save(tmp_path / "mask.tif", tiffinfo={274: 6})
+    assert np.array_equal(read_mask(tmp_path / "mask.tif"), np.rot90(HOLES, -1))
+
+
 def test_a_mask_may_be_as_large_as_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn("L").save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HOLES.size // 3)  # Pillow refuses what is over twice of that
