@@ -174,9 +174,8 @@ class Picture:
         if pixels > self._max_pixels:
             raise _too_large(self.path, self._max_pixels)
         if deep and len(deep) < self.n_frames:
-            raise UsageError(
-                f"{self.path.name} mixes 16-bit colour with other frames; save them to files of their own first."
-            )
+            what = "mixes 16-bit colour with other frames" if self.format == "TIFF" else "is animated 16-bit colour"
+            raise UsageError(f"{self.path.name} {what}; save the frames to files of their own first.")
         return deep
 
     def _check_mode(self, image: Image.Image) -> None:

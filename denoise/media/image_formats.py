@@ -94,6 +94,8 @@ def _obstacle(source: Source, target: str) -> str:
     if source.n_frames > 1 and target != "TIFF" and (paged or target not in _ANIMATED):
         choice = "the pages of a TIFF; choose .tif" if paged else "an animation; choose .png, .webp or .gif"
         return f"does not hold {choice}"
+    if source.n_frames > 1 and source.depth == 16 and target == "PNG":
+        return "is not written here as an animation of 16 bits; choose .tif"  # Pillow drops frames alike in 8 bits
     if source.mode == "CMYK" and target not in {"JPEG", "TIFF"}:
         return "does not hold CMYK; choose .tif or .jpg"
     if source.transparency not in _TRANSPARENCY.get(target, {"", "mask", "alpha"}):

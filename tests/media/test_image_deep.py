@@ -170,6 +170,23 @@ def test_pages_of_mixed_depth_are_refused(tmp_path):
         open_image(tmp_path / "in.tif")
 
 
+@pytest.mark.parametrize("samples", [3, 4])
+def test_animated_colour_of_16_bits_is_refused(tmp_path, samples):
+    (tmp_path / "in.png").write_bytes(imagecodecs.apng_encode(np.stack([noise(samples)] * 2), delay=100))
+    with pytest.raises(UsageError, match="is animated 16-bit colour; save the frames"):
+        open_image(tmp_path / "in.png")
+
+
+def test_frames_of_16_bit_grey_go_into_a_tiff_only(tmp_path):
+    frames = [noise(1)[..., 0] // 256 + 256 * number for number in (7, 7, 9)]
+    (tmp_path / "in.png").write_bytes(imagecodecs.apng_encode(np.stack(frames), delay=100))
+    with open_image(tmp_path / "in.png") as picture, pytest.raises(UsageError, match=r"of 16 bits; choose \.tif"):
+        picture.check_output(tmp_path / "out.png")
+    save(tmp_path / "in.png", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        np.testing.assert_array_equal([page.asarray() for page in file.pages], frames)
+
+
 def test_the_pixels_are_counted_before_anything_is_decoded(tmp_path, monkeypatch):
     write_png(tmp_path / "in.png", noise(3))
 
