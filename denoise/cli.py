@@ -119,17 +119,19 @@ def restore(
     if options.extras and not single:
         raise UsageError("--compare and --residual take one input at a time.")
     restorers = Restorers(model, device, dtype, ensemble)
-    with progress_bar() as progress:
-        if single:
+    if single:
+        with progress_bar() as progress:
             report = pipeline.restore_single(restorers, inputs[0], out, options, overwrite, progress)
-            print_result(report, as_json)
-            return
-        jobs = pipeline.jobs(inputs, out, overwrite)
-        skipped = failed = 0
-        for result in pipeline.restore_many(restorers, jobs, options, overwrite, progress):
-            print_result(result, as_json)
-            skipped += isinstance(result, pipeline.Skipped)
-            failed += isinstance(result, pipeline.Failure)
+        print_result(report, as_json)
+        return
+    jobs = pipeline.jobs(inputs, out, overwrite)
+    skipped = failed = 0
+    for job in jobs:
+        with progress_bar() as progress:  # one a file, for it has to be gone before anything is printed
+            [result] = pipeline.restore_many(restorers, [job], options, overwrite, progress)
+        print_result(result, as_json)
+        skipped += isinstance(result, pipeline.Skipped)
+        failed += isinstance(result, pipeline.Failure)
     if skipped and not as_json:
         typer.echo(f"{skipped} of {len(jobs)} files were restored before; --overwrite restores them again.")
     if failed:

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,26 @@ def test_restore_a_folder_names_failures_and_exits_1(
     said = capsys.readouterr().err
     assert "broken.jpg" in said and "1 of 2 files" in said
     assert (out / noisy_png.name).is_file()
+
+
+def test_no_bar_is_shown_while_something_is_printed(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    seen: list[str] = []
+
+    @contextmanager
+    def bar() -> Iterator[None]:
+        seen.append("bar")
+        yield
+        seen.append("gone")
+
+    monkeypatch.setattr("denoise.cli.progress_bar", bar)
+    monkeypatch.setattr("denoise.cli.print_result", lambda *_: seen.append("printed"))
+    assert run(monkeypatch, "restore", tmp_path, "-o", tmp_path / "clean", "--model", tiny_weights) == 1
+    assert seen == ["bar", "gone", "printed"] * 2
+    assert run(monkeypatch, "restore", noisy_png, "--model", tiny_weights) == 0
+    assert seen == ["bar", "gone", "printed"] * 3
 
 
 def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int]]:
