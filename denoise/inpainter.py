@@ -87,7 +87,7 @@ class Inpainter:
             - shape: `(C, H, W)`; mask: `[H, W]`
             - Yielded: `[C, stop - start, W]` float32
         """
-        marked = torch.from_numpy(np.ascontiguousarray(mask))[None]
+        marked = torch.from_numpy(np.array(mask, order="C"))[None]  # a copy: a mask may be read-only
         with torch.autocast("cpu", enabled=False):
             coarse = _coarse(read, shape, marked)
 

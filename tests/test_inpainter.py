@@ -64,6 +64,13 @@ def test_what_is_in_the_holes_does_not_matter(inpainter: Inpainter) -> None:
     torch.testing.assert_close(inpainter(picture, mask), inpainter(other, mask), atol=1e-5, rtol=0)
 
 
+def test_a_mask_may_be_read_only(inpainter: Inpainter) -> None:
+    picture, mask = as_tensor(photo(40, 50)), holes(40, 50)
+    filled = inpainter(picture, mask)
+    mask.setflags(write=False)
+    assert torch.equal(inpainter(picture, mask), filled)
+
+
 def test_windows_agree_with_the_whole(network: InpaintingUNet) -> None:
     picture, mask = as_tensor(photo(260, 300)), holes(260, 300)
     mask[60:90, 100:230] = True
