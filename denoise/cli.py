@@ -18,6 +18,8 @@ from denoise.options import ATTENUATION_DB, Options
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 _DAMAGE = "gaussian:sigma=25"
 
+# Inputs are `readable=False`: else Typer refuses all of them for one that may not be read, which is told later.
+
 app = typer.Typer(
     name="denoise",
     help="Restore noisy photos and recordings; train on your own.",
@@ -47,7 +49,8 @@ Attenuation = Annotated[
 @app.command()
 def restore(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Pictures and recordings, or one folder of them.", show_default=False)
+        list[Path],
+        typer.Argument(help="Pictures and recordings, or one folder of them.", readable=False, show_default=False),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File for one input, folder for several.", show_default=False)
@@ -215,7 +218,7 @@ def evaluate(
 
 @app.command()
 def corrupt(
-    source: Annotated[Path, typer.Argument(help="A clean picture or recording.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="A clean picture or recording.", readable=False, show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
     spec: Annotated[
         str | None,
@@ -272,7 +275,8 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def detect(
     data: Annotated[
-        Path, typer.Argument(help="Folder of pictures or recordings to judge, or one.", show_default=False)
+        Path,
+        typer.Argument(help="Folder of pictures or recordings to judge, or one.", readable=False, show_default=False),
     ],
     model: Annotated[str, typer.Option(help="Weights of an autoencoder, trained on normal ones.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.", show_default=False)],
@@ -303,7 +307,7 @@ def detect(
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures.", readable=False, show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the index.", show_default=False)],
     model: Annotated[
         str | None,
@@ -326,7 +330,7 @@ def index(
 
 @app.command()
 def search(
-    query: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    query: Annotated[Path, typer.Argument(help="A picture.", readable=False, show_default=False)],
     index: Annotated[Path, typer.Option(help="Folder of the index.", show_default=False)],
     k: Annotated[int, typer.Option("-k", help="Hits to show.")] = 10,
     patches: Annotated[bool, typer.Option("--patches", help="Compare parts instead of whole pictures.")] = False,

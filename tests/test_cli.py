@@ -46,6 +46,42 @@ def test_restore_a_folder_names_failures_and_exits_1(
     assert (out / noisy_png.name).is_file()
 
 
+def test_a_file_that_may_not_be_read_is_one_failure(
+    noisy_png: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "locked.png").write_bytes(noisy_png.read_bytes())
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, *how, **more: "locked" not in str(path) and access(path, *how, **more)
+    )
+    arguments = (noisy_png, tmp_path / "locked.png", "-o", tmp_path / "out", "--model", tiny_weights)
+    assert run(monkeypatch, "restore", *arguments) == 1
+    said = capsys.readouterr().err
+    assert "locked.png may not be read: permission denied" in said and "1 of 2 files" in said
+    assert (tmp_path / "out" / noisy_png.name).is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("corrupt", "FILE", "-o", "x.png"), ("search", "FILE", "--index", "i"), ("index", "FILE", "-o", "i")]
+)
+def test_of_what_may_not_be_read_one_sentence_is_said(
+    arguments: tuple[str, ...],
+    noisy_png: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert run(monkeypatch, *(noisy_png if one == "FILE" else one for one in arguments)) > 0
+    said = capsys.readouterr().err
+    assert said.startswith("denoise: ") and said.count("\n") == 1
+
+
 def test_no_bar_is_shown_while_something_is_printed(
     noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
