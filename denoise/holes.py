@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ def note_on_holes(picture: Picture, mask: Mask, options: Options) -> list[str]:
     if options.mask_color is not None and picture.format in _LOSSY:
         return ["Lossy compression mixes thin lines with what is beside them, so some may be left; then give a mask."]
     return []
+
+
+def count_hidden(frame: Frame, mask: Mask) -> int:
+    """How many pixels in holes are transparent, which filling leaves as they are."""
+    return int((mask & _whole(frame.hidden, len(mask))).sum()) if frame.has_transparency else 0
 
 
 def with_mask_read(options: Options) -> Options:
@@ -175,6 +180,8 @@ def _of_colour(frame: Frame, colour: str, lossy: bool) -> Mask:
 def _transparent(picture: Picture, frame: Frame) -> Mask:
     if not frame.has_transparency:
         raise UsageError(f"{picture.path.name} has no transparency; give a mask picture or a colour.")
-    return np.concatenate(
-        [frame.transparent(start, min(start + _ROWS, frame.size[1])) for start in range(0, frame.size[1], _ROWS)]
-    )
+    return _whole(frame.transparent, frame.size[1])
+
+
+def _whole(look: Callable[[int, int], Mask], height: int) -> Mask:
+    return np.concatenate([look(start, min(start + _ROWS, height)) for start in range(0, height, _ROWS)])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from denoise.compare import Comparison
 from denoise.corruptions.base import Corruption
-from denoise.holes import find_holes, has_square, note_on_holes, with_mask_read
+from denoise.holes import count_hidden, find_holes, has_square, note_on_holes, with_mask_read
 from denoise.inpainter import Inpainter
 from denoise.media.atomic import copy_file
 from denoise.media.image import Frame, open_image
@@ -39,7 +39,7 @@ class Report:
     sigma: list[float]
     """Noise level of each frame, on the 0..255 scale; empty where no noise was looked for"""
     filled_px: int | None
-    """Pixels in holes, all frames together; None where no holes were looked for"""
+    """Pixels in holes that were filled, all frames together; None where no holes were looked for"""
     note: str
     """What to know about the result; empty if there is nothing"""
     strength: float
@@ -67,7 +67,7 @@ def restore_picture_file(
     with open_image(source) as picture:
         picture.check_output(target)
         options = with_mask_read(options)
-        levels, notes, filled, pixels = [], [], 0, 0
+        levels, notes, filled, hidden, pixels = [], [], 0, 0, 0
         for number, frame in enumerate(picture.frames):
             report = _Rows(progress, source.name, frame.size[1])
             if options.compare is not None and number == 0:
@@ -77,11 +77,14 @@ def restore_picture_file(
                 mask = find_holes(picture, frame, options)
                 notes += _too_wide(inpainter, mask)
                 _fill_frame(inpainter, frame, mask, options, report)
-                filled += int(mask.sum())
+                kept = 0 if options.by_alpha else count_hidden(frame, mask)
+                filled, hidden = filled + int(mask.sum()) - kept, hidden + kept
                 notes += note_on_holes(picture, mask, options)
             if restorer is not None:
                 levels.append(round(_restore_frame(restorer, frame, mask, options, report).sigma, 2))
             pixels += frame.size[0] * frame.size[1]
+        if hidden:
+            notes.append(f"{hidden:,} pixels in holes are transparent and stay so; --mask alpha fills those.")
         untouched = options.strength == 0 or (restorer is None and filled == 0)
         if untouched and picture.format == format_of(target):
             copy_file(source, target)  # not even encoded again

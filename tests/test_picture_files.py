@@ -126,6 +126,30 @@ def test_transparent_pixels_are_filled_and_seen(tiny_inpainting_weights: Path, t
     assert (after[holes(), 3] == 255).all()
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_what_is_transparent_stays_so_and_is_not_counted(
+    mode: str, marked: Path, tiny_inpainting_weights: Path, tmp_path: Path
+) -> None:
+    """Of the holes one part is transparent: by alpha, by an entry of the palette or by a colour."""
+    clear = np.zeros((48, 64), dtype=bool)
+    clear[:10, :30] = True
+    image = Image.fromarray(photo(bands=1)[..., 0] if mode == "P" else photo()).convert(mode)
+    options = {}
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+    else:
+        options = {"transparency": 3 if mode == "P" else (1, 2, 3)}
+        image.paste(options["transparency"], mask=Image.fromarray(clear))
+    image.save(tmp_path / "photo.png", **options)
+    report = restore(tmp_path / "photo.png", tiny_inpainting_weights)
+    assert report.filled_px == (holes() & ~clear).sum()
+    assert report.note.startswith(f"{(holes() & clear).sum()} pixels in holes are transparent and stay so;")
+    before, after = (np.asarray(Image.open(path).convert("RGBA")) for path in (tmp_path / "photo.png", report.output))
+    assert np.array_equal(after[clear], before[clear])
+    restore(tmp_path / "photo.png", tiny_inpainting_weights, mask=holes() & clear)
+    assert Path(report.output).read_bytes() == (tmp_path / "photo.png").read_bytes(), "nothing to fill"
+
+
 def test_a_colour_marks_the_holes(tiny_inpainting_weights: Path, tmp_path: Path) -> None:
     pixels = photo() // 2
     pixels[holes()] = [255, 0, 255]

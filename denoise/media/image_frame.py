@@ -183,14 +183,11 @@ class Frame:
 
     def transparent(self, start: int, stop: int) -> NDArray[np.bool_]:
         """Which pixels of some rows are less than half opaque. Shape: `[stop - start, W]`."""
-        rows = self.raster.rows(start, stop)
-        if self.mode in WITH_ALPHA:
-            return np.asarray(rows[..., self.channels].astype(np.uint32) * 2 < self._opaque)
-        if self._palette is not None:
-            return np.asarray(_looked_up(self._palette, rows[..., 0])[..., 3] < 128)
-        if self._key is not None:
-            return np.asarray((rows[..., : self.channels] == self._key).all(-1))
-        return np.zeros(rows.shape[:2], dtype=bool)
+        return np.asarray(self._alpha(start, stop) * 2 < self._opaque)
+
+    def hidden(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which pixels of some rows nobody sees, so that their colour never changes. Shape: `[stop - start, W]`."""
+        return np.asarray(self._alpha(start, stop) == 0)
 
     def reveal(self, start: int, mask: NDArray[np.bool_]) -> None:
         """Make pixels opaque, so that what is then written there is seen. Shape of the mask: `[N, W]`."""
@@ -204,6 +201,17 @@ class Frame:
         elif self._key is not None:
             stored[mask & (stored[..., : self.channels] == self._key).all(-1), 0] = self._beside(self._key)
         self.raster.put(start, stored)
+
+    def _alpha(self, start: int, stop: int) -> NDArray[np.uint32]:
+        rows = self.raster.rows(start, stop)
+        if self.mode in WITH_ALPHA:
+            return rows[..., self.channels].astype(np.uint32)
+        if self._palette is not None:
+            return _looked_up(self._palette, rows[..., 0])[..., 3].astype(np.uint32)
+        clear = (
+            np.zeros(rows.shape[:2], bool) if self._key is None else (rows[..., : self.channels] == self._key).all(-1)
+        )
+        return np.where(clear, 0, self._opaque).astype(np.uint32)
 
     def _beside_key(self, colour: Samples, wanted: Samples, key: tuple[int, ...]) -> Samples:
         """Keep the pixels of the transparent colour, and let no other pixel take it on."""
