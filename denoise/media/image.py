@@ -32,7 +32,7 @@ from denoise.media.image_formats import (
     png_header,
     upright,
 )
-from denoise.media.image_frame import COLOURS, Frame, pillow_frame, turn_over
+from denoise.media.image_frame import COLOURS, Frame, pillow_frame, spread_key, turn_over
 from denoise.media.image_metadata import Carried, gather
 from denoise.media.inputs import check_input
 from denoise.media.pillow_settings import MAX_PIXELS, open_unmapped, pillow_settings
@@ -209,6 +209,8 @@ class Picture:
             image.load()
             carried = gather(image, self.path, native_options(image, self.path))
             own = image.copy() if self.n_frames > 1 or self.format in _HOLDS_DECODER else image
+            if self.format == "PNG":
+                spread_key(own, _bits(image, self.path))
             frame = pillow_frame(own, _bits(image, self.path))
             if isinstance(image, TiffImageFile) and image.mode == "I;16" and image.tag_v2.get(262) == 0:
                 turn_over(frame.raster)  # white is zero, which Pillow turns over for 1 and 8 bits only

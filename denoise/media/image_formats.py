@@ -121,7 +121,7 @@ def native_options(image: Image.Image, path: Path) -> dict[str, Any]:
     if image.format == "WEBP":
         return {"lossless": True, "quality": 80} if _lossless_webp(path) else {}  # here quality means effort
     if image.format == "PNG" and image.mode == "L":
-        return {"bits": png_header(path)[0]}
+        return {"bits": png_header(path)[0], "transparency": image.info.get("transparency")}
     if isinstance(image, TiffImageFile):
         return _tiff_encoding(image)
     return {}

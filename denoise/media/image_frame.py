@@ -99,7 +99,7 @@ class Frame:
     Args:
         bits: The depth of a colour sample. Values of 2 and 4 bits lie spread over 0..255 in the raster.
         palette: Red, green, blue and alpha of its entries, `[K, 4]`.
-        key: The one colour that counts as transparent, if the file names one.
+        key: The one colour that counts as transparent, if the file names one, as the raster has it.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Frame:
         self._peak = 2**bits - 1
         self._step = 255 // self._peak if 1 < bits < 8 else 1
         self._palette = palette
-        self._key = None if key is None else tuple(value * self._step for value in key)
+        self._key = key
         self._opaque = self._peak * self._step
 
     @property
@@ -225,6 +225,12 @@ class Frame:
     @property
     def _clear_entries(self) -> bool:
         return self._palette is not None and bool((self._palette[:, 3] < 255).any())
+
+
+def spread_key(image: Image.Image, bits: int) -> None:
+    """Spread the transparent shade of a grey PNG over 0..255, as Pillow does with the others of 2 and 4 bits."""
+    if image.mode == "L" and "transparency" in image.info:
+        image.info["transparency"] *= 255 // (2**bits - 1)
 
 
 def pillow_frame(image: Image.Image, bits: int) -> Frame:

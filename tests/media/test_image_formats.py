@@ -142,6 +142,20 @@ def test_transparent_colours_and_indices_are_refused_or_become_alpha(tmp_path):
         np.testing.assert_array_equal(shown[..., 3], seen[..., 3])
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_transparent_shade_of_few_bits_is_so_in_every_format(tmp_path, bits):
+    step = 255 // (2**bits - 1)
+    grey = RNG.integers(0, 2**bits, (9, 11), dtype=np.uint8) * step
+    Image.fromarray(grey).save(tmp_path / "in.png", bits=bits, transparency=int(grey[4, 4]) // step)
+    clear = grey == grey[4, 4]
+    for suffix in (".webp", ".tif", ".avif", ".gif"):
+        save(tmp_path / "in.png", tmp_path / f"out{suffix}")
+        np.testing.assert_array_equal(all_frames(tmp_path / f"out{suffix}")[0][..., 3] == 0, clear)
+    save(tmp_path / "in.png", tmp_path / "out.png")
+    with Image.open(tmp_path / "in.png") as before, Image.open(tmp_path / "out.png") as after:
+        assert after.info["transparency"] == before.info["transparency"]
+
+
 def test_a_picture_too_long_for_a_format_is_refused(tmp_path):
     Image.new("L", (16_384, 1)).save(tmp_path / "in.png")
     with open_image(tmp_path / "in.png") as picture, pytest.raises(UsageError, match="no side longer than 16383"):

@@ -84,6 +84,12 @@ def test_transparent_white_is_no_hole(tmp_path: Path) -> None:
     assert np.argwhere(read_mask(tmp_path / "mask.png")).tolist() == [[1, 1]]
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_transparent_white_of_few_bits_is_no_hole(bits: int, tmp_path: Path) -> None:
+    drawn("L").save(tmp_path / "mask.png", bits=bits, transparency=2**bits - 1)
+    assert not read_mask(tmp_path / "mask.png").any()
+
+
 def test_half_white_is_a_hole() -> None:
     assert mask_of(Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8))).tolist() == [
         [False, False, True, True]
