@@ -31,6 +31,7 @@ from denoise.media.image_formats import (
     native_options,
     png_header,
     upright,
+    white_is_zero,
 )
 from denoise.media.image_frame import COLOURS, Frame, pillow_frame, spread_key, turn_over
 from denoise.media.image_metadata import Carried, gather
@@ -212,8 +213,8 @@ class Picture:
             if self.format == "PNG":
                 spread_key(own, _bits(image, self.path))
             frame = pillow_frame(own, _bits(image, self.path))
-            if isinstance(image, TiffImageFile) and image.mode == "I;16" and image.tag_v2.get(262) == 0:
-                turn_over(frame.raster)  # white is zero, which Pillow turns over for 1 and 8 bits only
+            if white_is_zero(image):
+                turn_over(frame.raster)
             if isinstance(own, TiffImageFile):
                 del own.tag, own.tag_v2  # Pillow's writer would mix them, layout and all, into what it is told
             if own is not image and index + 1 == self.n_frames:

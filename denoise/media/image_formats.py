@@ -127,6 +127,11 @@ def native_options(image: Image.Image, path: Path) -> dict[str, Any]:
     return {}
 
 
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether white is zero in a TIFF, which Pillow turns over for 1 and 8 bits only."""
+    return isinstance(image, TiffImageFile) and image.mode == "I;16" and image.tag_v2.get(262) == 0
+
+
 def png_header(path: Path) -> tuple[int, int]:
     """Bits a sample and colour type, from the header of a PNG."""
     with path.open("rb") as file:

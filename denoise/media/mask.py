@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from denoise.errors import MediaError
-from denoise.media.image_formats import png_header
+from denoise.media.image_formats import png_header, white_is_zero
 from denoise.media.image_frame import spread_key
 from denoise.media.inputs import check_input
 from denoise.media.pillow_settings import open_unmapped, pillow_settings
@@ -44,7 +44,7 @@ def read_mask(path: Path) -> Mask:
             if image.format == "PNG":
                 spread_key(image, png_header(path)[0])
             with contextlib.closing(ImageOps.exif_transpose(image)) as upright:
-                return mask_of(upright)
+                return mask_of(upright) ^ white_is_zero(image)
     except Exception as error:  # decoders raise whatever the damaged bytes led to
         raise MediaError(
             f"The mask {path} is no picture, or is damaged ({error}); give a PNG, white on black."

@@ -90,6 +90,12 @@ def test_a_transparent_white_of_few_bits_is_no_hole(bits: int, tmp_path: Path) -
     assert not read_mask(tmp_path / "mask.png").any()
 
 
+def test_where_white_is_zero_in_16_bits(tmp_path: Path) -> None:
+    deep = np.where(HOLES, 32_767, 32_768).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "mask.tif", tiffinfo={262: 0})
+    assert np.array_equal(read_mask(tmp_path / "mask.tif"), HOLES)
+
+
 def test_half_white_is_a_hole() -> None:
     assert mask_of(Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8))).tolist() == [
         [False, False, True, True]
