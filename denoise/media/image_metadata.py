@@ -143,11 +143,10 @@ def png_options(carried: Carried) -> dict[str, Any]:
 
 def jpeg_options(carried: Carried) -> dict[str, Any]:
     """What to pass to Pillow's JPEG writer; a block too long for a segment stays behind."""
-    options: dict[str, Any] = {"comment": carried.comment[:_JPEG_SEGMENT]}
-    if carried.dpi:
-        options["dpi"] = carried.dpi
+    options: dict[str, Any] = {"dpi": carried.dpi} if carried.dpi else {}
     if carried.segments:
-        return {**options, "extra": carried.segments}
+        return {**options, "extra": carried.segments, "comment": b""}
+    options["comment"] = carried.comment[:_JPEG_SEGMENT]
     if len(carried.exif) <= _JPEG_SEGMENT:
         options["exif"] = carried.exif
     if len(carried.xmp) <= _JPEG_SEGMENT - 29:
@@ -273,12 +272,12 @@ def _png_chunks(path: Path, wanted: set[bytes]) -> Iterator[tuple[bytes, bytes]]
 
 
 def _jpeg_segments(image: JpegImageFile) -> bytes:
-    """The application segments, but for those the encoder writes (JFIF, Adobe) and the one that holds places (MPF)."""
+    """Comments and application segments, but for those of the encoder (JFIF, Adobe) and the one with places (MPF)."""
     return b"".join(
-        struct.pack(">HH", 0xFFE0 + int(name[3:]), len(data) + 2)
+        struct.pack(">HH", 0xFFFE if name == "COM" else 0xFFE0 + int(name[3:]), len(data) + 2)
         + (without_thumbnail(data) if data.startswith(b"Exif\0\0") else data)
         for name, data in image.applist
-        if name.startswith("APP") and name not in ("APP0", "APP14") and not data.startswith(b"MPF\0")
+        if name not in ("APP0", "APP14") and not data.startswith(b"MPF\0")
     )
 
 

@@ -208,6 +208,15 @@ def test_the_segments_of_a_jpeg_stay(tmp_path):
         assert len(after.applist) == len(before.applist) - 1  # but for the places
 
 
+def test_all_comments_of_a_jpeg_stay(tmp_path):
+    first = b"\xff\xfe\0\x07first"
+    photo().save(tmp_path / "in.jpg", extra=first, comment=b"second")
+    for source, target in (("in", "out"), ("out", "again")):
+        save(tmp_path / f"{source}.jpg", tmp_path / f"{target}.jpg")
+    with JpegImageFile(tmp_path / "again.jpg") as after:
+        assert [data for name, data in after.applist if name == "COM"] == [b"first", b"second"]
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize(
     "block", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"]
