@@ -124,7 +124,8 @@ def dilate(mask: Mask, by_px: int) -> Mask:
         return mask
     from scipy.ndimage import maximum_filter
 
-    return np.asarray(maximum_filter(mask, 2 * by_px + 1, mode="constant"))
+    reach = min(by_px, max(mask.shape))  # more has no effect, and SciPy cannot count that far
+    return np.asarray(maximum_filter(mask, 2 * reach + 1, mode="constant"))
 
 
 def check_holes(mask: Mask, name: str) -> None:

@@ -34,6 +34,14 @@ def test_dilation_reaches_so_many_pixels_to_all_sides(by_px: int) -> None:
     assert np.array_equal(dilate(mask, by_px), expected)
 
 
+@pytest.mark.parametrize("by_px", [55, 10**9, 10**20])
+def test_dilation_may_reach_beyond_the_picture(by_px: int) -> None:
+    mask = np.zeros((40, 56), dtype=bool)
+    mask[0, 0] = True
+    assert dilate(mask, by_px).all()
+    assert not dilate(mask, 54)[0, -1]
+
+
 @pytest.mark.parametrize("side", [1, 5, 6, 7])
 def test_the_largest_square(side: int) -> None:
     mask = spots()
