@@ -159,10 +159,16 @@ def test_no_transparency(noisy_png: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mask": "m.png", "mask_color": "red"}, {"dilate_px": 2}, {"mask": "m.png", "dilate_px": -1}]
+    "wrong",
+    [
+        {"mask": "m.png", "mask_color": "red"},
+        {"dilate_px": 2},
+        {"mask": "m.png", "dilate_px": -1},
+        {"mask": "alpha", "strength": 0.5},
+    ],
 )
 def test_options_that_make_no_sense(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=r"one of the two|is not allowed"):
+    with pytest.raises(UsageError, match=r"one of the two|is not allowed|no colour to mix with"):
         Options(**wrong)  # type: ignore[arg-type]
 
 
