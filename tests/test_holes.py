@@ -164,11 +164,14 @@ def test_no_transparency(noisy_png: Path) -> None:
         {"mask": "m.png", "mask_color": "red"},
         {"dilate_px": 2},
         {"mask": "m.png", "dilate_px": -1},
+        {"mask": "m.png", "dilate_px": "2"},
+        {"mask": "m.png", "dilate_px": 1.5},
+        {"mask_color": (255, 0, 0)},
         {"mask": "alpha", "strength": 0.5},
     ],
 )
 def test_options_that_make_no_sense(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=r"one of the two|is not allowed|no colour to mix with"):
+    with pytest.raises(UsageError, match=r"one of the two|is not allowed|is no text|no colour to mix with"):
         Options(**wrong)  # type: ignore[arg-type]
 
 
