@@ -17,10 +17,11 @@ def check_place(path: Path) -> None:
     """Raise UsageError where no file can be written: ask before the work, not after."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it.")
-    if not path.parent.is_dir():
-        raise UsageError(f"The folder {path.parent} does not exist; create it first.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"The folder {path.parent} may not be written to; choose another one.")
+    folder = Path(os.path.realpath(path)).parent  # a link is followed
+    if not folder.is_dir():
+        raise UsageError(f"The folder {folder} does not exist; create it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"The folder {folder} may not be written to; choose another one.")
 
 
 @contextlib.contextmanager

@@ -349,6 +349,9 @@ def test_a_link_is_followed(tmp_path):
         picture.save(tmp_path / "link.png")
     assert (tmp_path / "link.png").is_symlink()
     assert is_image(tmp_path / "b.png") and (tmp_path / "b.png").is_file()
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "none" / "c.png")
+    with open_image(tmp_path / "a.png") as picture, pytest.raises(UsageError, match="none does not exist"):
+        picture.check_output(tmp_path / "nowhere.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".gif", ".jpg", ".webp", ".bmp"])
