@@ -43,6 +43,7 @@ __all__ = ["Frame", "Picture", "is_image", "open_image"]
 _NAMES = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "I;16": "grey", "P": "palette"}
 _NAMES |= {"RGBA": "RGB with alpha", "RGBa": "RGB with alpha"}
 _SAMPLES_PER_PIXEL = 277
+_TIFF_SIGNATURES = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _HOLDS_DECODER = {"WEBP", "AVIF"}  # their Pillow images keep the decoder and its memory for as long as they live
 
 
@@ -182,7 +183,9 @@ class Picture:
     def _check_mode(self, image: Image.Image) -> None:
         name = self.path.name
         if image.mode in {"F", "I"}:
-            raise UsageError(f"{name} has 32-bit samples, which name no white point; convert it to 16 bits first.")
+            raise UsageError(
+                f"{name} has signed or 32-bit samples, which name no white point; convert it to unsigned 16 bits first."
+            )
         if image.mode not in COLOURS or _bits(image, self.path) == 12:
             raise UsageError(f"{name} holds {image.mode} samples in a way not handled here; convert it to RGB first.")
         if image.format == "AVIF" and avif_is_deep(self.path):
@@ -262,12 +265,20 @@ def _reading(path: Path, max_pixels: int) -> Iterator[None]:
         raise _too_large(path, max_pixels) from None
     except PermissionError as error:
         raise MediaError(f"{path} may not be read: permission denied.") from error
-    except UnidentifiedImageError as error:
+    except Exception as error:  # decoders raise whatever the damaged bytes led to
+        raise MediaError(f"{path} is {_what_is_wrong(path, error)}") from error
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        if file.read(4) in _TIFF_SIGNATURES:
+            return (
+                "damaged, cut off, or a TIFF with samples or a compression not read here; "
+                "get a whole copy of it, or save it as uncompressed grey or RGB of 16 bits."
+            )
+    if isinstance(error, UnidentifiedImageError):
         known = ", ".join(sorted(set(FORMATS.values())))
         if path.suffix.lower() not in FORMATS:  # it may as well have been meant as sound
             known += f" and, as sound, {', '.join((*SOUND, *sorted(READ_ONLY)))}"
-        raise MediaError(
-            f"{path} is not a picture, is damaged, or is of a kind not read here ({known} are)."
-        ) from error
-    except Exception as error:  # decoders raise whatever the damaged bytes led to
-        raise MediaError(f"{path} is damaged or cut off ({error}); get a whole copy of it.") from error
+        return f"not a picture, is damaged, or is of a kind not read here ({known} are)."
+    return f"damaged or cut off ({error}); get a whole copy of it."

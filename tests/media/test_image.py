@@ -210,6 +210,28 @@ def test_samples_without_a_white_point_are_refused(tmp_path, mode):
         open_image(tmp_path / "a.tif")
 
 
+def test_signed_samples_are_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), dtype=np.int16), photometric="minisblack")
+    with pytest.raises(UsageError, match="has signed or 32-bit samples"):
+        open_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options"),
+    [
+        ((4, 4, 2), "u2", {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
+        ((4, 4, 3), "f4", {"photometric": "rgb"}),
+        ((4, 4, 3), "u1", {"photometric": "rgb", "compression": "jpegxl"}),
+    ],
+)
+def test_a_tiff_of_a_kind_that_is_not_read_says_what_to_do(tmp_path, shape, dtype, options):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, dtype), metadata=None, **options)
+    with pytest.raises(MediaError, match=r"samples or a compression not read here; .* RGB of 16 bits"):
+        open_image(tmp_path / "a.tif")
+
+
 def test_lab_is_refused(tmp_path):
     Image.new("LAB", (4, 4)).save(tmp_path / "a.tif")
     with pytest.raises(UsageError, match="holds LAB"):
