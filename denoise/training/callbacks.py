@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -48,6 +49,12 @@ class PictureGrid(L.Callback):
         folder = Path(log_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"step{trainer.global_step:07d}.png")
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a picture is a `PictureGrid`'s of any training, beside whose config its folder lies."""
+    named = path.parent.name == "pictures" and re.fullmatch(r"step\d{7,}\.png", path.name)
+    return bool(named) and (path.parents[1] / "config.yaml").is_file()
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from denoise.errors import UsageError
 from denoise.training.batches import Endless, load
+from denoise.training.callbacks import is_sheet
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
 _STEP_PX = 16
@@ -184,14 +185,15 @@ class _Pictures(Dataset[Tensor]):
 def scan(root: Path, smallest_px: int) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
     """Sizes `(width, height)` of the usable pictures below a folder, and why each of the others is not usable.
 
-    Only headers are read. Raises UsageError when there is no such folder.
+    Only headers are read. What trainings show of themselves is not looked at. Raises UsageError when there is no such
+    folder.
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; give the folder that holds the pictures as --data.root.")
     sizes, refused = {}, {}
     for path in sorted(root.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if hidden or path.suffix.lower() not in _SUFFIXES or not path.is_file():
+        if hidden or path.suffix.lower() not in _SUFFIXES or is_sheet(path) or not path.is_file():
             continue
         try:
             with _opened(path) as image:

@@ -161,6 +161,15 @@ def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> 
     assert not refused
 
 
+def test_sheets_of_trainings_are_not_learned_from(folder: Path) -> None:
+    for name in ("runs/photo/version_0/pictures/step0000300.png", "scan/pictures/step0000001.png"):
+        (folder / name).parent.mkdir(parents=True)
+        Image.new("RGB", (20, 30)).save(folder / name)
+    (folder / "runs/photo/version_0/config.yaml").touch()
+    sizes, _ = scan(folder, 16)
+    assert sorted(path.name for path in sizes) == ["a.png", "b.png", "c.png", "d.png", "step0000001.png"]
+
+
 def test_unusable_files_are_named_in_one_warning(folder: Path) -> None:
     root = folder / "pictures"
     (root / "broken.jpg").write_bytes(b"no picture")
