@@ -22,7 +22,7 @@ class SoundExcerpts(L.LightningDataModule):
     Args:
         root: folder with clean sound in `speech/` and noise in `noise/`; or with pairs of files of one name in
             `noisy/` and `clean/`, which no corruption touches; or of clean sound alone, and noise is for the corruption
-            to make. All are searched recursively.
+            to make. All are searched recursively; the case of these names does not matter.
         excerpt_s: length of an excerpt.
         batch_size: excerpts a step (per process).
         full_band_share: share of the batches at 48 kHz, if there is sound at that rate; the others have 16 kHz.
@@ -60,18 +60,25 @@ class SoundExcerpts(L.LightningDataModule):
         self.held_noise: Recordings | None = None
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
-        """Decode everything; raises UsageError when there is no usable sound."""
-        speech, noise, noisy, clean = (self.root / name for name in ("speech", "noise", "noisy", "clean"))
-        if noisy.is_dir() and clean.is_dir():
+        """Decode everything; raises UsageError when there is no usable sound, or noise that would pass for clean."""
+        found = {path.name.lower(): path for path in self.root.glob("*/")}
+        speech, noise, noisy, clean = (found.get(name) for name in ("speech", "noise", "noisy", "clean"))
+        for damaged, partner in (("noise", "speech"), ("noisy", "clean")):
+            if damaged in found and partner not in found:
+                raise UsageError(
+                    f"There is a folder {found[damaged]} and no {partner} beside it; name the folder of clean sound "
+                    f"{self.root / partner}, or give another folder as --data.root."
+                )
+        if noisy and clean:
             self.speech, self.held_speech = self._read(noisy, clean)
             return
-        self.speech, self.held_speech = self._read(speech if speech.is_dir() else self.root)
-        if speech.is_dir() and noise.is_dir():
+        self.speech, self.held_speech = self._read(speech or self.root)
+        if speech and noise:
             self.noise, self.held_noise = self._read(noise)
             if not self.shared_hz:
                 raise UsageError(f"All of {noise} has a lower sampling rate than {speech}; add noise of the same rate.")
         else:
-            rank_zero_info(f"There is no {speech} beside {noise}: the corruption makes its own noise")
+            rank_zero_info(f"There are no folders speech and noise in {self.root}: the corruption makes its own noise")
 
     @property
     def shared_hz(self) -> list[int]:

@@ -127,6 +127,22 @@ def test_without_speech_all_of_it_is_clean(tmp_path: Path) -> None:
     assert len(data.speech.tracks[16_000]) == 24_000
 
 
+@pytest.mark.parametrize(("damaged", "partner"), [("noise", "speech"), ("Noisy", "clean")])
+def test_noise_never_passes_for_clean_sound(tmp_path: Path, damaged: str, partner: str) -> None:
+    write(tmp_path / damaged, "a.wav")
+    write(tmp_path / "voices", "b.wav")
+    with pytest.raises(UsageError, match=rf"folder .*{damaged} and no {partner} beside it"):
+        _module(tmp_path)
+
+
+def test_folders_are_known_in_any_case(tmp_path: Path) -> None:
+    write(tmp_path / "Speech", "a.wav")
+    write(tmp_path / "NOISE", "b.wav")
+    data = _module(tmp_path)
+    assert data.noise is not None
+    assert len(data.speech.tracks[16_000]) == 12_000
+
+
 def test_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).uniform(-0.2, 0.2, 16_000)
     for kind, gain in (("noisy", 2.0), ("clean", 1.0)):
