@@ -16,6 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
@@ -42,6 +43,16 @@ class RecipeCLI(LightningCLI):
         """Parse `args` without regard to `sys.argv`, which stays because processes for more devices start from it."""
         assert isinstance(args, list)
         self.config = parser.parse_args(args)
+        self.asks_for_precision = any(arg.split("=")[0] == "--trainer.precision" for arg in args)
+
+    def before_instantiate_classes(self) -> None:
+        """Leave bfloat16 where a processor would only imitate it, unless it was asked for beside the recipe."""
+        trainer = self.config.trainer
+        on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and choose_device().type == "cpu")
+        if trainer.precision != "bf16-mixed" or self.asks_for_precision or not on_cpu or cpu_multiplies_bfloat16():
+            return
+        trainer.precision = "32-true"
+        rank_zero_info("This CPU has no bfloat16, which would be slower: trained with --trainer.precision 32-true")
 
     def instantiate_classes(self) -> None:
         """Build what the recipe names; our own errors come out of jsonargparse as they went in."""

@@ -134,6 +134,31 @@ def test_the_very_last_step_is_saved(folder: Path) -> None:
     assert torch.load("runs/tiny/last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.parametrize(
+    ("native", "options", "precision"),
+    [
+        (False, [], "32-true"),
+        (True, [], "bf16-mixed"),
+        (False, ["--trainer.precision=bf16-mixed"], "bf16-mixed"),
+        (False, ["--trainer.precision", "bf16-mixed"], "bf16-mixed"),
+    ],
+)
+def test_a_recipe_asks_no_cpu_for_a_number_format_it_lacks(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    native: bool,
+    options: list[str],
+    precision: str,
+) -> None:
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("accelerator: cpu", "accelerator: cpu\n  precision: bf16-mixed"))
+    monkeypatch.setattr(main, "cpu_multiplies_bfloat16", lambda: native)
+    _train("--trainer.max_steps", "1", *options)
+    assert f"precision: {precision}" in (folder / "runs/tiny/version_0/config.yaml").read_text()
+    assert ("no bfloat16" in caplog.text) == (precision == "32-true")
+
+
 def test_init_starts_from_weights(folder: Path) -> None:
     torch.manual_seed(5)
     card = pretrained.Card("w", "Summary", "CC0-1.0", ["data"], "recipe", "commit", ["limits"])
