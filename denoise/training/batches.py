@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,6 +82,7 @@ class _Shared(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         assert worker is not None
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that trains, which ends the others
         module: Any = self.batches.trainer.lightning_module
         draws = makes_holes(module.corruption)
         for number in itertools.count(self.batches.first() + worker.id, worker.num_workers):

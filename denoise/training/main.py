@@ -20,6 +20,7 @@ from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
+from denoise.training.stopping import SaveWhenStopped, save_last
 
 USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -71,6 +72,7 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         UsageError: there is no such recipe or checkpoint, or no usable picture.
         ModelError: weights or a checkpoint do not fit the recipe.
+        StoppedError: Ctrl-C or SIGTERM came; what was reached is saved.
     """
     asked = not arguments or arguments[0] in ("-h", "--help")
     recipe = None if asked else find_recipe(arguments[0])
@@ -103,8 +105,9 @@ def train(arguments: Sequence[str]) -> None:
                 rank_zero_info(f"{name}: {type(part).__name__}, {weights / 1e6:.2f} million weights")
         cli.trainer.strategy.checkpoint_io = WholeCheckpoints(cli.trainer)
         _add_tensorboard(cli.trainer)
+        cli.trainer.callbacks.append(SaveWhenStopped())  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
-        _keep_the_end(cli.trainer)
+        save_last(cli.trainer)  # the very last step too, for there the learning rate is lowest
 
 
 def find_recipe(name: str) -> Path:
@@ -160,13 +163,6 @@ def _add_tensorboard(trainer: L.Trainer) -> None:
 def _checkpoint_folders(trainer: L.Trainer) -> list[Path]:
     callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     return [Path(callback.dirpath) for callback in callbacks if callback.dirpath]
-
-
-def _keep_the_end(trainer: L.Trainer) -> None:
-    """Save the very last step too, for there the learning rate is lowest."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.last_model_path:
-            trainer.save_checkpoint(callback.last_model_path, weights_only=False)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 import csv
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import UNet
 from denoise.training import main
 from denoise.training.main import find_recipe, train
+from tests.conftest import run
 
 
 @pytest.fixture(autouse=True)
@@ -259,6 +262,35 @@ def test_an_interrupted_training_is_told_as_one(
         signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
     assert stop.value.code == 130
     assert "denoise: stopped;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_is_saved_and_goes_on_as_if_it_had_not_been(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signum: signal.Signals
+) -> None:
+    def stopped(module: main.Restoration, batch: Any, batch_idx: int) -> torch.Tensor:
+        if (module.global_step, batch_idx % 2) == (2, 0):
+            os.kill(os.getpid(), signum)
+        return step(module, batch, batch_idx)
+
+    _train("--trainer.max_steps", "4", "--trainer.accumulate_grad_batches", "2")
+    last = folder / "runs/tiny/last.ckpt"
+    whole = torch.load(last, weights_only=True)
+    last.unlink()
+    step, handler = main.Restoration.training_step, signal.getsignal(signum)
+    options = ["--data.root", "pictures", "--trainer.max_steps", "4", "--trainer.accumulate_grad_batches", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(main.Restoration, "training_step", stopped)
+        assert run(monkeypatch, "train", "tiny.yaml", *options) == 128 + signum
+    assert signal.getsignal(signum) == handler
+    sentence = f"denoise: The training was stopped; step 3 is saved as {last}; go on with --ckpt_path last."
+    assert sentence in capsys.readouterr().err.splitlines()
+    _train(*options, "--ckpt_path", "last")
+    resumed = torch.load(last, weights_only=True)
+    assert resumed["global_step"] == 4
+    for part in ("state_dict", "current_model_state", "averaging_state"):
+        for key, value in whole[part].items():
+            assert torch.equal(resumed[part][key], value), key
 
 
 def test_recipes_are_found_by_path_or_name(folder: Path) -> None:
