@@ -63,8 +63,8 @@ class WholeCheckpoints(TorchCheckpointIO):
     Lightning writes to the folder for temporary files and moves the result, which is a copy where that folder is
     another disk, and asks for no flush. Here the file lies beside its target, is flushed, and is renamed.
 
-    A file that is there already is kept as `earlier-1.ckpt` and so on. A training that goes on replaces its own: those
-    beside the one that it goes on from, but for another `last.ckpt`.
+    A file that is there already, or that another training has put there since, is kept as `earlier-1.ckpt` and so on. A
+    training that goes on replaces its own: those beside the one that it goes on from, but for another `last.ckpt`.
 
     Args:
         trainer: knows what the training goes on from.
@@ -73,7 +73,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def __init__(self, trainer: L.Trainer) -> None:
         super().__init__()
         self.trainer = trainer
-        self.own: set[Path] = set()
+        self.own: dict[Path, tuple[int, int]] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write it whole or not at all."""
@@ -82,24 +82,26 @@ class WholeCheckpoints(TorchCheckpointIO):
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path not in self.own:
+        if path.is_file() and not self._is_own(path):
             self._keep_earlier(path)
         with replacing(path) as file:
             torch.save(checkpoint, file)
-        self.own.add(path)
+        self.own[path] = _identity(path)
+
+    def _is_own(self, path: Path) -> bool:
+        if path in self.own:
+            return self.own[path] == _identity(path)
+        resumed = self.trainer.ckpt_path
+        if resumed is None:
+            return False
+        before, now = Path(os.path.realpath(resumed)), Path(os.path.realpath(path))
+        return before == now or (before.parent == now.parent and path.stem != "last")
 
     def _keep_earlier(self, path: Path) -> None:
-        resumed = self.trainer.ckpt_path
-        if resumed is not None:
-            before, now = Path(os.path.realpath(resumed)), Path(os.path.realpath(path))
-            if before == now or (before.parent == now.parent and path.stem != "last"):
-                return
-        if not path.is_file():
-            return
         names = (path.with_name(f"earlier-{number}.ckpt") for number in itertools.count(1))
         kept = next(name for name in names if not name.exists())
         path.rename(kept)
-        rank_zero_info(f"The checkpoint of an earlier training is kept as {kept}")
+        rank_zero_info(f"The checkpoint of another training is kept as {kept}")
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Read it; raises ModelError when it is none."""
@@ -109,3 +111,9 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise ModelError(
                 f"{path} is not a whole checkpoint of `denoise train`; go on from another with --ckpt_path FILE."
             ) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What no two writes of a file have in common."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns

@@ -80,6 +80,15 @@ def test_what_another_training_left_is_kept(tmp_path: Path) -> None:
     assert sorted(file.stem for file in other.parent.iterdir()) == ["best", "earlier-1"]
 
 
+def test_two_trainings_at_a_time_cost_each_other_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    first, second = _checkpoints(), _checkpoints()
+    for step, training in enumerate((first, first, second, second, first)):
+        training.save_checkpoint({"step": torch.tensor(step)}, path)
+    steps = {file.stem: int(torch.load(file)["step"]) for file in tmp_path.iterdir()}
+    assert steps == {"earlier-1": 1, "earlier-2": 3, "last": 4}
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path: Path, share: float) -> None:
     path = tmp_path / "last.ckpt"

@@ -104,7 +104,7 @@ def test_a_second_training_keeps_the_checkpoint_of_the_first(folder: Path, caplo
     for seed in (1, 2):
         _train("--data.seed", str(seed))
     first, last = (Path("runs/tiny") / f"{name}.ckpt" for name in ("earlier-1", "last"))
-    assert f"The checkpoint of an earlier training is kept as {first.resolve()}" in caplog.messages
+    assert f"The checkpoint of another training is kept as {first.resolve()}" in caplog.messages
     earlier, before = first.read_bytes(), last.read_bytes()
     assert earlier != before
     with pytest.raises(UsageError):
