@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from denoise.errors import UsageError
 from denoise.training.batches import Endless, load
 from denoise.training.callbacks import is_sheet
+from denoise.training.checks import require_within
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
 _STEP_PX = 16
@@ -34,7 +35,8 @@ class PictureCrops(L.LightningDataModule):
     """Random crops of the pictures below a folder, decoded once and kept in memory as 8-bit RGB.
 
     All files are looked at first: unreadable ones and those smaller than a crop are named in one warning. A share of
-    the files, chosen by their names, is held back for validation; of each one the middle is used.
+    the files, chosen by their names, is held back for validation; of each one the middle is used. Where nothing else is
+    left, training and validation have the same pictures.
 
     Args:
         root: folder of pictures, searched recursively; hidden files and folders are skipped.
@@ -75,6 +77,7 @@ class PictureCrops(L.LightningDataModule):
                 f"--data.largest_scale {largest_scale:g} is not allowed: give a number from the smallest scale "
                 f"({smallest_scale:g}) to 1."
             )
+        require_within("data.validation_share", validation_share, 0, 1)
         if root is None:
             raise UsageError("Which pictures? Give the folder that holds them as --data.root.")
         self.root = Path(root)
@@ -90,8 +93,16 @@ class PictureCrops(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
         """Scan the folder and decode what fits into the cache; raises UsageError when no picture is usable."""
         sizes, refused = scan(self.root, self.crop_px)
+
+        def middle(image: Image.Image) -> np.ndarray:
+            return _middle(image, self.validation_px)
+
         held = [path for path in sizes if _share(path, self.root) < self.validation_share]
-        held = held or sorted(sizes, key=lambda path: _share(path, self.root))[:1]
+        spare = sorted(sizes.keys() - set(held), key=lambda path: _share(path, self.root))
+        self.validation = _decode(held, middle, refused)
+        while spare and not self.validation:
+            held.append(spare.pop(0))
+            self.validation = _decode(held[-1:], middle, refused)
         train = [path for path in sizes if path not in set(held)]
         total = 3 * sum(width * height for width, height in (sizes[path] for path in train or held))
         part = min(1.0, self.cache_bytes / total) if total else 1.0
@@ -99,12 +110,9 @@ class PictureCrops(L.LightningDataModule):
         def crop(image: Image.Image) -> np.ndarray:
             return _part(image, part, self.crop_px, generator)
 
-        def middle(image: Image.Image) -> np.ndarray:
-            return _middle(image, self.validation_px)
-
         generator = np.random.default_rng(self.seed)
-        self.pictures = _decode(train, crop, refused) or _decode(held, crop, refused)
-        self.validation = _decode(held, middle, refused) or _decode(train, middle, refused)
+        others = _decode(train, crop, refused)
+        self.pictures = others or _decode(held, crop, refused)
         if refused:
             named = [f"{path.relative_to(self.root)} ({reason})" for path, reason in refused.items()]
             more = ", ..." if len(named) > 10 else ""
@@ -117,7 +125,7 @@ class PictureCrops(L.LightningDataModule):
         megapixels = sum(picture.shape[0] * picture.shape[1] for picture in self.pictures) / 1e6
         rank_zero_info(
             f"{len(self.pictures)} pictures for training ({megapixels:.0f} megapixels in memory, "
-            f"{part:.0%} of what there is), {len(self.validation)} for validation"
+            f"{part:.0%} of what there is), {'' if others else 'the same '}{len(self.validation)} for validation"
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

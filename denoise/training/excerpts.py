@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
 from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed, load
+from denoise.training.checks import require_within
 from denoise.training.sound import Sounds
 
 
@@ -46,6 +47,7 @@ class SoundExcerpts(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_within("data.validation_share", validation_share, 0, 1)
         if root is None:
             raise UsageError("Which sound? Give the folder that holds it as --data.root.")
         self.root = Path(root)

@@ -13,6 +13,8 @@ from denoise.corruptions.masks import Strokes
 from denoise.errors import UsageError
 from denoise.networks import UNet
 from denoise.training.data import PictureCrops, scan, to_rgb
+from denoise.training.excerpts import SoundExcerpts
+from denoise.training.logmel import LogMelPatches
 from denoise.training.modules import Drawn, Restoration
 
 
@@ -138,11 +140,36 @@ def test_validation_is_held_back_by_name_and_of_sizes_that_networks_take(folder:
     assert [tuple(batch.shape) for batch in data.val_dataloader()] == [(1, 3, 48, 48)] * held
 
 
-def test_one_picture_serves_both(folder: Path) -> None:
+def test_one_picture_serves_both(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     for name in "bcd":
         (folder / "pictures" / f"{name}.png").unlink()
     data = _module(folder / "pictures")
     assert len(data.pictures) == len(data.validation) == 1
+    assert "the same 1 for validation" in caplog.text
+
+
+def test_where_none_held_back_is_whole_the_next_is(folder: Path) -> None:
+    root = folder / "pictures"
+    whole = _module(root)
+    (held,) = (path for path in root.iterdir() if np.array_equal(_middle(path), whole.validation[0]))
+    held.write_bytes(held.read_bytes()[:300])
+    with pytest.warns(UserWarning, match="left out"):
+        data = _module(root)
+    assert (len(data.pictures), len(data.validation)) == (2, 1)
+    assert not any(np.array_equal(picture[9:41, 14:46], data.validation[0]) for picture in data.pictures)
+
+
+def _middle(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture.crop((14, 9, 46, 41)))
+
+
+@pytest.mark.parametrize("share", [-0.1, 4, float("nan")])
+@pytest.mark.parametrize("kind", [PictureCrops, SoundExcerpts, LogMelPatches])
+def test_shares_that_are_none(folder: Path, kind: Any, share: float) -> None:
+    with pytest.raises(UsageError, match=r"--data\.validation_share .* give a number within 0\.\.1"):
+        kind(folder, validation_share=share)
 
 
 def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> None:

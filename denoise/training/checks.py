@@ -1,0 +1,14 @@
+"""Numbers among the options, looked at before anything is read."""
+
+from __future__ import annotations
+
+import math
+
+from denoise.errors import UsageError
+
+
+def require_within(option: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise UsageError where an option is not a number within `low`..`high`."""
+    if not low <= value <= high:
+        allowed = f"of at least {low:g}" if math.isinf(high) else f"within {low:g}..{high:g}"
+        raise UsageError(f"--{option} {value:g} is not allowed: give a number {allowed}.")
