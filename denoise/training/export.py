@@ -20,6 +20,9 @@ from denoise.training.main import commit
 REQUIRED = ("summary", "licence", "data", "limits")
 OPTIONAL = ("statistic", "medium", "hole_px")
 
+_TASKS = {"UNet": ["image"], "InpaintingUNet": ["holes"], "SpectralUNet": ["sound"], "Autoencoder": ["image", "sound"]}
+"""What the card of a network may be for"""
+
 _ESTIMATED = re.compile("^val/level_|_blind_db$")
 """Names of metrics that depend on the estimator of the noise level"""
 
@@ -47,8 +50,9 @@ def export(
         blend_share: how much of the mean these are, 0..1.
 
     Raises:
-        UsageError: a file is missing or is not what it should be, `blend` is of another network, `noise_level`
-            estimates none, or the folder holds files of something else.
+        UsageError: a file is missing or is not what it should be, the card is for something else than the network,
+            `blend` is of another network, `noise_level` estimates none or is of no use to the network, or the folder
+            holds files of something else.
         ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
     """
     state = _read_checkpoint(Path(checkpoint))
@@ -77,6 +81,14 @@ def export(
         tensors = {key.removeprefix(prefix): t for key, t in state["state_dict"].items() if key.startswith(prefix)}
         parts[part] = pretrained.fill(ours["networks"][part], tensors, checkpoint) if part in ours["networks"] else None
     assert parts["network"] is not None
+    kind = type(parts["network"]).__name__
+    if described.task not in _TASKS[kind]:
+        raise UsageError(
+            f"The card {card} is for {described.task} and the {kind} of {checkpoint} for {' or '.join(_TASKS[kind])}; "
+            "give another --card, or mend its medium and hole_px."
+        )
+    if noise_level is not None and kind != "UNet":
+        raise UsageError(f"The {kind} of {checkpoint} is told no noise level; leave out --noise-level.")
     if blend is not None:
         _blend(parts["network"], blend, blend_share)
     if noise_level is not None:

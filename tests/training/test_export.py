@@ -7,7 +7,7 @@ import yaml
 
 from denoise import pretrained
 from denoise.errors import ModelError, UsageError
-from denoise.networks import NoiseLevel, UNet, describe
+from denoise.networks import Autoencoder, InpaintingUNet, NoiseLevel, SpectralUNet, UNet, describe
 from denoise.training.export import export
 
 CARD = {
@@ -26,9 +26,10 @@ def card(tmp_path: Path) -> Path:
     return path
 
 
-def _checkpoint(tmp_path: Path, **changes: Any) -> Path:
+def _checkpoint(tmp_path: Path, network: Any = None, **changes: Any) -> Path:
     torch.manual_seed(0)
-    parts = {"network": UNet(widths=(4, 4), depths=(1, 1)), "noise_level": NoiseLevel(width=4, depths=(1, 1))}
+    network = network or UNet(widths=(4, 4), depths=(1, 1))
+    parts = {"network": network, "noise_level": NoiseLevel(width=4, depths=(1, 1))}
     state = {
         "state_dict": {f"{part}.{key}": v for part, module in parts.items() for key, v in module.state_dict().items()},
         "global_step": 7,
@@ -97,6 +98,32 @@ def test_the_mean_of_new_weights_and_those_before(tmp_path: Path, card: Path) ->
 def test_weights_without_an_estimator_have_none_to_give(tmp_path: Path, card: Path) -> None:
     with pytest.raises(UsageError, match="inpaint estimate no noise level; give others as --noise-level"):
         export(_checkpoint(tmp_path), tmp_path / "out", card, "inpaint")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "facts", "sentence"),
+    [
+        (UNet(widths=(4, 4), depths=(1, 1)), {"hole_px": 32}, "is for holes and the UNet of .* for image; give"),
+        (UNet(widths=(4, 4), depths=(1, 1)), {"medium": "sound"}, "is for sound and the UNet of .* for image"),
+        (InpaintingUNet(widths=(4, 4), depths=(1, 1)), {}, "is for image and the InpaintingUNet of .* for holes"),
+        (SpectralUNet((4, 8), 32, 8, (1,)), {}, "is for image and the SpectralUNet of .* for sound"),
+        (Autoencoder(1, (4,)), {"hole_px": 32}, "is for holes and the Autoencoder of .* for image or sound"),
+    ],
+)
+def test_a_card_is_for_what_its_network_does(tmp_path: Path, network: Any, facts: Any, sentence: str) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(CARD | facts))
+    with pytest.raises(UsageError, match=sentence):
+        export(_checkpoint(tmp_path, network), tmp_path / "out", path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_what_is_told_a_noise_level_gets_an_estimator(tmp_path: Path) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(CARD | {"medium": "sound"}))
+    with pytest.raises(UsageError, match=r"SpectralUNet of .* is told no noise level; leave out --noise-level"):
+        export(_checkpoint(tmp_path, SpectralUNet((4, 8), 32, 8, (1,))), tmp_path / "out", path, "photo")
     assert not (tmp_path / "out").exists()
 
 
