@@ -313,7 +313,7 @@ def _write_scores(path: Path, findings: Sequence[Finding], failures: Sequence[Fa
     for failure in failures:
         table.writerow([failure.source, "", "", "", "", "", failure.error])
     with replacing(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode(errors="surrogateescape"))  # names need not be text
 
 
 _COLUMNS = ("file", "error", "code_distance", "score", "p_value", "anomaly", "problem")

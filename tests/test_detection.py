@@ -1,5 +1,6 @@
 import csv
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ def test_finds_defects_and_shows_where(pictures: Path, tmp_path: Path) -> None:
 
     again = detect(tmp_path / "m", pictures, out, false_alarm_rate=0.1)
     assert again == found  # what the first report holds is not judged
+
+
+def test_names_need_not_be_text(pictures: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    (pictures / "line" / "bad 0.png").rename(pictures / "line" / name)
+    detect(_weights(tmp_path / "m"), pictures, tmp_path / "out", false_alarm_rate=0.1)
+    assert f"line/{name}".encode(errors="surrogateescape") in (tmp_path / "out" / "scores.csv").read_bytes()
 
 
 @pytest.mark.parametrize("score", ["error", "code", "both"])

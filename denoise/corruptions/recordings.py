@@ -112,6 +112,11 @@ class Recordings:
         return drawn if drawn.ndim == 2 else drawn.mT
 
 
+def as_name(path: Path) -> str | bytes:
+    """A path as soundfile takes it: names need not be text, except on Windows, where they have to be."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:
     """Files that belong together, mixed down: `[T]`, or of several `[T, files]`, and their rate; raises ValueError."""
     import soundfile
@@ -119,8 +124,10 @@ def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:
     sounds, rates = [], set()
     for path in paths:
         try:
-            sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError, MemoryError) as error:  # headers may tell of any length
+            sound, rate_hz = soundfile.read(as_name(path), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(error.error_string.rstrip(".")) from error
+        except (OSError, MemoryError) as error:  # headers may tell of any length
             raise ValueError(str(error)) from error
         sounds.append(sound.mean(1))
         rates.add((rate_hz, len(sound)))

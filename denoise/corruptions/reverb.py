@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from denoise.corruptions.base import Corrupted, Params
 from denoise.corruptions.draws import Range, as_range, normal, uniform
+from denoise.corruptions.recordings import as_name
 from denoise.corruptions.sound import SoundCorruption, from_db, whole
 from denoise.corruptions.spectra import fast_length
 from denoise.errors import UsageError
@@ -99,12 +100,11 @@ def read_responses(folder: str, rate_hz: int) -> Tensor:
     responses = []
     for path in paths:
         try:
-            samples, its_rate = soundfile.read(path, dtype="float32", always_2d=True)
+            samples, its_rate = soundfile.read(as_name(path), dtype="float32", always_2d=True)
             resampled = librosa.resample(samples[:, 0], orig_sr=its_rate, target_sr=rate_hz, res_type="soxr_hq")
         except (soundfile.LibsndfileError, librosa.ParameterError) as error:  # the latter where there is NaN
-            raise UsageError(
-                f"{path} cannot be read as an impulse response: {error}. Take it out of the folder."
-            ) from error
+            reason = str(getattr(error, "error_string", error)).rstrip(".")
+            raise UsageError(f"{path} cannot be read as an impulse response: {reason}. Take it out.") from error
         response = torch.from_numpy(resampled.copy())
         if not response.abs().sum() > 0:
             continue

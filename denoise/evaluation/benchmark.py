@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -146,5 +147,5 @@ def corrupted(
                 raise
             failures[str(path)] = str(error)
             continue
-        generator = torch.Generator().manual_seed(zlib.crc32(path.name.encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(os.fsencode(path.name)))
         yield path, clean, damage(clean[None], generator)

@@ -218,7 +218,7 @@ def scan(root: Path, smallest_px: int) -> tuple[dict[Path, tuple[int, int]], dic
 
 def _share(path: Path, root: Path) -> float:
     """A number in 0..1 that depends on nothing but the file's name."""
-    return zlib.crc32(path.relative_to(root).as_posix().encode()) / 2**32
+    return zlib.crc32(os.fsencode(path.relative_to(root).as_posix())) / 2**32
 
 
 def _decode(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def test_unusable_files_are_named(folder: Path) -> None:
     assert {path.name for path in refused} == {"silent.wav", "empty.wav", "nan.wav", "text.wav"}
     assert all(refused.values())
     assert len(recordings.tracks[16_000]) == 16_000
+
+
+def test_names_need_not_be_text(folder: Path) -> None:
+    soundfile.write(os.fsencode(folder) + b"/caf\xe9.wav", tone(0.5, 16_000), 16_000)
+    recordings, refused = Recordings.read(folder)
+    assert not refused
+    assert len(recordings.tracks[16_000]) == 24_000
 
 
 @pytest.mark.parametrize("rates_hz", [(16_000,), (16_000, 48_000)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,11 @@ def test_a_draw_depends_on_the_file_name_alone(pictures: Path, tmp_path: Path) -
     assert torch.equal(first["gray.png"], reverse["gray.png"])
     assert torch.equal(first["gray.png"], copied["gray.png"])
     assert not torch.equal(first["colour.png"], copied["renamed.png"])
+
+
+def test_names_need_not_be_text(unchanged: Restorer, pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "colour.png", tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert evaluate(unchanged, tmp_path, "gaussian:sigma=25", 25.0).pictures == 1
 
 
 def test_without_damage_there_is_no_error_to_speak_of(unchanged: Restorer, pictures: Path) -> None:

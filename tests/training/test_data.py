@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,6 +187,12 @@ def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> 
     ]
     assert sizes[root / "deep/er/E.PNG"] == (20, 30)
     assert not refused
+
+
+def test_names_need_not_be_text(folder: Path) -> None:
+    (folder / "pictures" / "a.png").rename(folder / "pictures" / os.fsdecode(b"caf\xe9.png"))
+    data = _module(folder / "pictures")
+    assert len(data.pictures) + len(data.validation) == 4
 
 
 def test_sheets_of_trainings_are_not_learned_from(folder: Path) -> None:
