@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from denoise.errors import UsageError
 from denoise.networks.blocks import ResidualBlock
 
 
@@ -45,6 +46,11 @@ class UNet(nn.Module):
         unshuffle: int = 2,
     ) -> None:
         super().__init__()
+        if not 0 < len(widths) == len(depths):
+            raise UsageError(
+                f"A U-Net with widths {list(widths)} and depths {list(depths)} is not possible: give as many depths as "
+                "widths, at least one of each."
+            )
         self.config = {
             "channels": channels,
             "condition_channels": condition_channels,

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from denoise.errors import UsageError
 from denoise.training.batches import Endless
+from denoise.training.checks import MOST_SEED, require_within
 from denoise.training.data import PictureCrops
 
 
@@ -54,6 +55,8 @@ class Arrays(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_within("data.batch_size", batch_size, 1)
+        require_within("data.seed", seed, 0, MOST_SEED)
         self.root = root
         self.classes = classes
         self.batch_size = batch_size

@@ -6,9 +6,12 @@ import math
 
 from denoise.errors import UsageError
 
+MOST_SEED = 10**9
+"""Seeds beyond it would be mixed into numbers that generators do not take"""
+
 
 def require_within(option: str, value: float, low: float, high: float = math.inf) -> None:
     """Raise UsageError where an option is not a number within `low`..`high`."""
     if not low <= value <= high:
-        allowed = f"of at least {low:g}" if math.isinf(high) else f"within {low:g}..{high:g}"
-        raise UsageError(f"--{option} {value:g} is not allowed: give a number {allowed}.")
+        allowed = f"of at least {low}" if math.isinf(high) else f"within {low}..{high}"
+        raise UsageError(f"--{option} {value} is not allowed: give a number {allowed}.")

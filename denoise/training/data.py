@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from denoise.errors import UsageError
 from denoise.training.batches import Endless, load
 from denoise.training.callbacks import is_sheet
-from denoise.training.checks import require_within
+from denoise.training.checks import MOST_SEED, require_within
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
 _STEP_PX = 16
@@ -77,7 +77,11 @@ class PictureCrops(L.LightningDataModule):
                 f"--data.largest_scale {largest_scale:g} is not allowed: give a number from the smallest scale "
                 f"({smallest_scale:g}) to 1."
             )
+        require_within("data.batch_size", batch_size, 1)
         require_within("data.validation_share", validation_share, 0, 1)
+        require_within("data.cache_gb", cache_gb, 0)
+        require_within("data.workers", workers, 0)
+        require_within("data.seed", seed, 0, MOST_SEED)
         if root is None:
             raise UsageError("Which pictures? Give the folder that holds them as --data.root.")
         self.root = Path(root)

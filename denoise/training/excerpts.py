@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
 from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed, load
-from denoise.training.checks import require_within
+from denoise.training.checks import MOST_SEED, require_within
 from denoise.training.sound import Sounds
 
 
@@ -47,7 +47,11 @@ class SoundExcerpts(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_within("data.excerpt_s", excerpt_s, 0.01)
+        require_within("data.batch_size", batch_size, 1)
         require_within("data.validation_share", validation_share, 0, 1)
+        require_within("data.workers", workers, 0)
+        require_within("data.seed", seed, 0, MOST_SEED)
         if root is None:
             raise UsageError("Which sound? Give the folder that holds it as --data.root.")
         self.root = Path(root)

@@ -16,7 +16,7 @@ from denoise.corruptions.recordings import Recordings
 from denoise.networks.logmel import log_mel
 from denoise.networks.stft import hop_length
 from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed
-from denoise.training.checks import require_within
+from denoise.training.checks import MOST_SEED, require_within
 
 
 class LogMelPatches(L.LightningDataModule):
@@ -45,7 +45,9 @@ class LogMelPatches(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_within("data.batch_size", batch_size, 1)
         require_within("data.validation_share", validation_share, 0, 1)
+        require_within("data.seed", seed, 0, MOST_SEED)
         self.root = None if root is None else Path(root)
         self.rate_hz = rate_hz
         self.bands = bands

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -56,14 +57,15 @@ class RecipeCLI(LightningCLI):
         rank_zero_info("This CPU has no bfloat16, which would be slower: trained with --trainer.precision 32-true")
 
     def instantiate_classes(self) -> None:
-        """Build what the recipe names; our own errors come out of jsonargparse as they went in."""
+        """Build what the recipe names; our own errors come out as they went in, others as UsageError."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            reason: BaseException | None = error
-            while reason is not None and not isinstance(reason, DenoiseError):
-                reason = reason.__cause__ or reason.__context__
-            raise reason or error from None
+        except (ValueError, MisconfigurationException) as error:
+            reasons: list[BaseException] = [error]
+            while (reason := reasons[-1].__cause__ or reasons[-1].__context__) is not None:
+                reasons.append(reason)
+            ours = (reason for reason in reasons if isinstance(reason, DenoiseError))
+            raise next(ours, UsageError(f"The recipe cannot be run so: {_in_one_line(reasons[-1])}")) from None
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -163,6 +165,10 @@ def _add_tensorboard(trainer: L.Trainer) -> None:
 def _checkpoint_folders(trainer: L.Trainer) -> list[Path]:
     callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     return [Path(callback.dirpath) for callback in callbacks if callback.dirpath]
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 @contextmanager

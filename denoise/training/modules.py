@@ -19,6 +19,7 @@ from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.training.batches import batch_seed
+from denoise.training.checks import MOST_SEED, require_within
 from denoise.training.growth import grow, is_larger
 from denoise.training.losses import PSNRLoss, example_mean
 from denoise.training.optimizers import Muon
@@ -65,6 +66,7 @@ class Restoration(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_within("model.seed", seed, 0, MOST_SEED)
         self.blind_share = as_fraction(blind_share, "blind_share")
         if blind_share and noise_level is None:
             raise UsageError("A blind_share needs a noise_level network; add one to the recipe or leave it out.")

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from denoise.corruptions.image import AsJpeg, Gaussian, Gray, Jpeg
 from denoise.corruptions.masks import Strokes
 from denoise.errors import UsageError
 from denoise.networks import UNet
+from denoise.training.arrays import Arrays
 from denoise.training.data import PictureCrops, scan, to_rgb
 from denoise.training.excerpts import SoundExcerpts
 from denoise.training.logmel import LogMelPatches
@@ -166,11 +168,23 @@ def _middle(path: Path) -> np.ndarray:
         return np.array(picture.crop((14, 9, 46, 41)))
 
 
-@pytest.mark.parametrize("share", [-0.1, 4, float("nan")])
-@pytest.mark.parametrize("kind", [PictureCrops, SoundExcerpts, LogMelPatches])
-def test_shares_that_are_none(folder: Path, kind: Any, share: float) -> None:
-    with pytest.raises(UsageError, match=r"--data\.validation_share .* give a number within 0\.\.1"):
-        kind(folder, validation_share=share)
+@pytest.mark.parametrize(
+    ("kinds", "option", "value", "allowed"),
+    [
+        ([PictureCrops, SoundExcerpts, LogMelPatches], "validation_share", 4, "within 0..1"),
+        ([PictureCrops, SoundExcerpts, LogMelPatches], "validation_share", float("nan"), "within 0..1"),
+        ([PictureCrops, SoundExcerpts, LogMelPatches, Arrays], "batch_size", 0, "of at least 1"),
+        ([PictureCrops, SoundExcerpts, LogMelPatches, Arrays], "seed", -1, "within 0..1000000000"),
+        ([PictureCrops, SoundExcerpts], "workers", -1, "of at least 0"),
+        ([PictureCrops], "cache_gb", -1.0, "of at least 0"),
+        ([SoundExcerpts], "excerpt_s", 0.0, "of at least 0.01"),
+    ],
+)
+def test_numbers_that_are_none(folder: Path, kinds: list[Any], option: str, value: float, allowed: str) -> None:
+    sentence = f"--data.{option} {value} is not allowed: give a number {allowed}."
+    for kind in kinds:
+        with pytest.raises(UsageError, match=re.escape(sentence)):
+            kind(folder, **{option: value})
 
 
 def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> None:

@@ -225,6 +225,11 @@ def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
         ),
         (["tiny.yaml"], 2, "denoise: Which pictures? Give the folder that holds them as --data.root."),
         (["tiny.yaml", "--data.root", "empty", "--model.widht", "3"], 2, "Option 'widht' is not accepted"),
+        (["tiny.yaml", "--data.root", "empty", "--trainer.max_time", "1h"], 2, "in the format DD:HH:MM:SS."),
+        (["tiny.yaml", "--data.root", "empty", "--trainer.devices", "0"], 2, "denoise: The recipe cannot be run so: "),
+        (["tiny.yaml", "--data.root", "empty", "--trainer.strategy", "foo"], 2, "invalid strategy name"),
+        (["tiny.yaml", "--data.root", "empty", "--model.network.depths", "[1]"], 2, "give as many depths as widths"),
+        (["tiny.yaml", "--data.root", "empty", "--model.seed", "-1"], 2, "--model.seed -1 is not allowed: give"),
     ],
 )
 def test_what_a_user_sees_of_a_mistake(
