@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +52,7 @@ class Distillation(Restoration):
         seen = super().see(batch, batch_idx)
         (teacher,) = self._teacher
         teacher.to(seen.observed.device)
-        cell = self.network.multiple_of  # by a whole one nothing new is seen
+        cell = math.lcm(self.network.multiple_of, teacher.multiple_of)  # by a whole one nothing new is seen
         generator = self.generator(torch.device("cpu"), self._number(batch_idx), stream=VIEWS)
         turns, flips, left, top = (int(torch.randint(n, (), generator=generator)) for n in (4, 2, cell, cell))
 

@@ -113,6 +113,11 @@ def test_a_deeper_network_may_learn_from_a_smaller_one(busy: str) -> None:
     assert seen.target.shape == _clean().shape
 
 
+def test_a_network_of_fewer_levels_may_learn_from_one_of_more(busy: str) -> None:
+    seen = _module(busy, network=UNet(widths=(4,), depths=(1,))).see(_clean(), 0)
+    assert seen.target.shape == _clean().shape
+
+
 def test_a_teacher_of_another_task_is_refused(tmp_path: Path) -> None:
     teacher = _saved(tmp_path / "other", InpaintingUNet(**SMALL))
     with pytest.raises(ModelError, match="has class InpaintingUNet"):
