@@ -57,7 +57,7 @@ class RegularizedAutoencoder(Restoration):
 
     def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, encode, decode, compare; raises DenoiseError when the loss is no longer a number."""
-        self.check_bands(batch)
+        self.check_shape(batch)
         done = isinstance(batch, Drawn)
         generator = self.generator(self.device, self._number(batch_idx), stream=int(done))
         drawn = batch if isinstance(batch, Drawn) else draw(self.corruption, batch, generator)

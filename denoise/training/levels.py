@@ -26,6 +26,7 @@ class NoiseLevelEstimation(Restoration):
     def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, estimate, compare; raises DenoiseError when the loss is no longer a number."""
         assert self.noise_level is not None
+        self.check_shape(batch)
         seen = self.see(batch, batch_idx)
         levels, weights = self.noise_level(seen.observed.contiguous(memory_format=torch.channels_last))
         loss = self.level_loss(levels, weights, seen)

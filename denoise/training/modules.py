@@ -17,7 +17,8 @@ from denoise.corruptions.base import Corrupted, Corruption, Params
 from denoise.corruptions.draws import as_fraction
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
-from denoise.networks.noise_level import level_curve, pool_level
+from denoise.networks.noise_level import NoiseLevel, level_curve, pool_level
+from denoise.networks.unet import UNet
 from denoise.training.batches import batch_seed
 from denoise.training.checks import MOST_SEED, require_within
 from denoise.training.growth import grow, is_larger
@@ -86,7 +87,7 @@ class Restoration(L.LightningModule):
 
     def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
-        self.check_bands(batch)
+        self.check_shape(batch)
         seen = self.see(batch, batch_idx)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         condition, level_loss = seen.condition, None
@@ -117,13 +118,21 @@ class Restoration(L.LightningModule):
         """A batch as the network is to meet it, by draws of the loader's processes or else by some made here."""
         return apply(self.corruption, batch if isinstance(batch, Drawn) else self.draw(batch, self._number(batch_idx)))
 
-    def check_bands(self, batch: Tensor | Drawn) -> None:
-        """Raise UsageError where the signals are not what the network is for."""
-        bands = (batch.clean if isinstance(batch, Drawn) else batch).shape[1]
-        if bands != (wanted := getattr(self.network, "channels", bands)):
+    def check_shape(self, batch: Tensor | Drawn) -> None:
+        """Raise UsageError where the signals are not what the networks are for."""
+        _, bands, *sides = (batch.clean if isinstance(batch, Drawn) else batch).shape
+        parts = {"network": self.network, "noise_level": self.noise_level}
+        for name, part in parts.items():
+            if bands != (wanted := getattr(part, "channels", bands)):
+                raise UsageError(
+                    f"The pictures have {bands} bands and the {name} is for {wanted}; "
+                    f"train with --model.{name}.channels {bands}."
+                )
+        cell = math.lcm(*(part.multiple_of for part in parts.values() if isinstance(part, UNet | NoiseLevel)))
+        if any(side % cell for side in sides):
             raise UsageError(
-                f"The pictures have {bands} bands and the network is for {wanted}; "
-                f"train with --model.network.channels {bands}."
+                f"Pictures of {' x '.join(map(str, sides))} pixels do not suit the networks, which take multiples of "
+                f"{cell}; give such ones as --data.crop_px and --data.validation_px, no larger than the pictures are."
             )
 
     def draw(self, clean: Tensor, number: int) -> Drawn:
@@ -156,7 +165,7 @@ class Restoration(L.LightningModule):
 
         The draws are alike each time and on every device.
         """
-        self.check_bands(clean)
+        self.check_shape(clean)
         shown: dict[str, Tensor] = {}
         for k, (name, corruption) in enumerate(self.validation_corruptions.items()):
             drawn = draw(corruption, clean, torch.Generator().manual_seed(1000 * batch_idx + k))

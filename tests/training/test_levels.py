@@ -30,3 +30,11 @@ def test_there_must_be_an_estimator(folder: Path) -> None:
     recipe.write_text(recipe.read_text().replace("modules.Restoration", "levels.NoiseLevelEstimation"))
     with pytest.raises(UsageError, match="add a noise_level network"):
         train([str(recipe), "--data.root", "pictures", "--model.noise_level", "null"])
+
+
+def test_the_estimator_is_for_the_pictures(folder: Path) -> None:
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("modules.Restoration", "levels.NoiseLevelEstimation"))
+    gray = ["--data", "denoise.training.arrays.GrayCrops", "--data.root", "pictures", "--model.network.channels", "1"]
+    with pytest.raises(UsageError, match=r"the noise_level is for 3; train with --model\.noise_level\.channels 1"):
+        train([str(recipe), *gray])

@@ -116,6 +116,20 @@ def test_a_level_that_nobody_tells_cannot_be_learned() -> None:
         _module(blind_share=0.5)
 
 
+@pytest.mark.parametrize("step", [_Recorded.training_step, _Recorded.validation_step])
+def test_signals_fit_the_networks(step: Any) -> None:
+    module = _module(network=UNet(1, widths=(4, 4), depths=(1, 1)), noise_level=NoiseLevel(width=4))
+    with pytest.raises(
+        UsageError, match=r"have 1 bands and the noise_level is for 3; .* --model\.noise_level\.channels 1"
+    ):
+        step(module, _clean()[:, :1], 0)
+    module = _module(network=UNet(widths=(4, 4, 4, 4, 4), depths=(1, 1, 1, 1, 1)))
+    with pytest.raises(
+        UsageError, match=r"48 x 48 pixels do not suit the networks, which take multiples of 32; give such"
+    ):
+        step(module, torch.rand(1, 3, 48, 48), 0)
+
+
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
     with pytest.raises(DenoiseError, match=r"The loss became nan at step 3; train with a lower --model.lr"):
         _module(step=3).training_step(_clean() * float("nan"), 0)
