@@ -106,11 +106,13 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Read it; raises ModelError when it is none."""
         try:
-            return super().load_checkpoint(path, *arguments, **options)
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError) as error:
+            state = super().load_checkpoint(path, *arguments, **options)
+            state["denoise"]["networks"]
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
             raise ModelError(
                 f"{path} is not a whole checkpoint of `denoise train`; go on from another with --ckpt_path FILE."
             ) from error
+        return state
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_an_interrupted_write_leaves_the_last_checkpoint(tmp_path: Path, monkeyp
     monkeypatch.setattr(torch, "save", break_off)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save_checkpoint({"step": torch.tensor(2)}, path)
-    assert checkpoints.load_checkpoint(path)["step"] == 1
+    assert torch.load(path)["step"] == 1
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -97,3 +98,10 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path: Path, share: 
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(ModelError, match="not a whole checkpoint"):
         _checkpoints().load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [1, 2], {"state_dict": {}, "pytorch-lightning_version": "2.0.0"}])
+def test_what_is_no_checkpoint_of_ours_is_refused_in_one_sentence(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(ModelError, match="not a whole checkpoint of `denoise train`; go on from another"):
+        _checkpoints().load_checkpoint(tmp_path / "x.ckpt")
