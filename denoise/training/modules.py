@@ -246,6 +246,13 @@ class Restoration(L.LightningModule):
         mine, theirs = self._networks(), facts.get("networks", {})
         for part in {**mine, **theirs}:
             require_alike(part, mine.get(part, {}), theirs.get(part, {}), "the checkpoint")
+        learns = sum(parameter.requires_grad for parameter in self.parameters())
+        for state in checkpoint.get("optimizer_states", []):
+            if (learned := sum(len(group["params"]) for group in state["param_groups"])) != learns:
+                raise ModelError(
+                    f"The checkpoint's training learned {learned} weight tensors and this one learns {learns}: go on "
+                    f"with its recipe ({facts.get('recipe')}), or begin anew from its exported weights with --init."
+                )
 
     def load_pretrained(self, name_or_path: str) -> None:
         """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe.
