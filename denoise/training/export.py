@@ -134,6 +134,9 @@ def _read_card(path: str | os.PathLike[str] | None) -> dict[str, Any]:
     if missing or unknown:
         wrong = f"lacks {', '.join(missing)}" if missing else f"has an unknown {', '.join(unknown)}"
         raise UsageError(f"The card {path} {wrong}; give {must}.")
+    for key in ("summary", "licence"):
+        if not isinstance(card[key], str):
+            raise UsageError(f"The {key} of the card {path} is no text; give {must}.")
     for key in ("data", "limits"):
         if not isinstance(card[key], str | list):
             raise UsageError(f"The {key} of the card {path} are neither a text nor a list of texts; give {must}.")

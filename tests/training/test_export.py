@@ -139,6 +139,8 @@ def test_no_card_no_weights(tmp_path: Path) -> None:
         (yaml.safe_dump({**CARD, "licence": ""}), "lacks licence"),
         (yaml.safe_dump({"summary": "x", "licence": "y"}), "lacks data, limits"),
         (yaml.safe_dump({**CARD, "license": "MIT"}), "unknown license"),
+        (yaml.safe_dump({**CARD, "summary": 2024}), "summary of .* is no text"),
+        (yaml.safe_dump({**CARD, "licence": ["MIT"]}), "licence of .* is no text"),
         (yaml.safe_dump({**CARD, "data": 2024}), "neither a text nor a list"),
         (yaml.safe_dump({**CARD, "limits": True}), "neither a text nor a list"),
         ("just words", "no names with values"),
