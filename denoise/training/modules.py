@@ -292,9 +292,10 @@ def apply(corruption: Corruption, drawn: Drawn) -> Corrupted:
 
 
 def _curve(levels: Tensor, weights: Tensor, observed: Tensor) -> Tensor:
-    """The estimate that `restore` goes by, a cell each."""
-    brightness = F.adaptive_avg_pool2d(observed.mean(1, keepdim=True), (levels.shape[2], levels.shape[3]))
-    return level_curve(levels, weights, brightness)
+    """The estimate that `restore` goes by, a cell each; in float32 as there."""
+    with torch.autocast(levels.device.type, enabled=False):
+        brightness = F.adaptive_avg_pool2d(observed.mean(1, keepdim=True), (levels.shape[2], levels.shape[3]))
+        return level_curve(levels, weights, brightness)
 
 
 def _as_condition(levels: Tensor, weights: Tensor, observed: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from denoise.corruptions.image import Gaussian
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import NoiseLevel, UNet
 from denoise.networks.blocks import ResidualBlock
-from denoise.training.modules import Restoration
+from denoise.training.modules import Restoration, _curve
 from denoise.training.optimizers import Muon
 
 
@@ -202,6 +202,13 @@ def test_a_blind_example_is_conditioned_on_the_curve_over_brightness() -> None:
     module = _module(network=network, corruption=Gaussian(0.0), noise_level=Unsure(), blind_share=1.0)
     module.training_step(torch.full((1, 3, 32, 32), 0.5), 0)
     torch.testing.assert_close(network.heard[0], torch.full((1, 1, 32, 32), 10 / 255), rtol=0.01, atol=0)
+
+
+def test_the_curve_is_computed_in_float32_as_in_restore() -> None:
+    levels, weights = NoiseLevel(width=4)(_clean(1))
+    expected = _curve(levels, weights, _clean(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(_curve(levels, weights, _clean(1)), expected)
 
 
 def test_validation_is_drawn_alike_each_time() -> None:
