@@ -61,7 +61,7 @@ class Holes(Corruption):
         """Holes in a picture that is damaged already; its noise level is forgotten, its holes stay."""
         mask = params["mask"]
         if before.weight is not None and before.condition is not None:  # only holes have weights
-            mask = torch.maximum(mask, before.condition)
+            mask = torch.maximum(mask, (before.condition >= 1).to(mask))  # and a noise level is less than 1
         around = F.max_pool2d(mask, 2 * _RING_PX + 1, stride=1, padding=_RING_PX)
         weight = mask.lerp(around, _RING_WEIGHT)
         return Corrupted(before.observed * (1 - mask), mask, before.target, weight)

@@ -153,6 +153,18 @@ def test_several_kinds_of_holes_unite() -> None:
     assert torch.equal(seen.condition, torch.maximum(params["0"]["mask"], params["1"]["mask"]))
 
 
+def test_noise_beside_pictures_with_holes_is_none() -> None:
+    clean = pictures(count=8)
+    mixed = Compose([OneOf([masks.Text(), Gaussian(50)]), masks.Scratches()])
+    params = mixed.draw(clean, torch.Generator().manual_seed(0))
+    seen = mixed.apply(clean, params)
+    assert seen.condition is not None
+    noisy = params["0"]["choice"] == 1
+    assert 0 < noisy.sum() < 8
+    assert torch.equal(seen.condition[noisy], params["1"]["mask"][noisy])
+    assert torch.equal(seen.condition[~noisy], torch.maximum(params["0"]["0"]["mask"], params["1"]["mask"][~noisy]))
+
+
 def test_some_pictures_without_holes() -> None:
     clean = pictures(count=20)
     seen = Sometimes(masks.Strokes(), 0.5)(clean, torch.Generator().manual_seed(0))
