@@ -162,7 +162,10 @@ def export_weights(
     blend: Annotated[
         str | None, typer.Option(help="Weights before, to write the mean of them and the new ones.", show_default=False)
     ] = None,
-    blend_share: Annotated[float, typer.Option(help="How much of the mean the weights before are, 0..1.")] = 0.3,
+    blend_share: Annotated[
+        float | None,
+        typer.Option(help="How much of the mean the weights before are, 0..1; by default 0.3.", show_default=False),
+    ] = None,
 ) -> None:
     """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
     from denoise.training.export import export

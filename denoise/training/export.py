@@ -33,7 +33,7 @@ def export(
     card: str | os.PathLike[str] | None = None,
     noise_level: str | os.PathLike[str] | None = None,
     blend: str | os.PathLike[str] | None = None,
-    blend_share: float = 0.3,
+    blend_share: float | None = None,
 ) -> Path:
     """Write the averaged weights of a checkpoint as a weights folder.
 
@@ -47,14 +47,17 @@ def export(
         blend: weights of the same network, such as those that the training began with: the mean of both is written. It
             keeps what a short training forgets and loses little of what it learned (Wortsman et al., "Robust
             fine-tuning of zero-shot models", CVPR 2022).
-        blend_share: how much of the mean these are, 0..1.
+        blend_share: how much of the mean these are, 0..1; by default 0.3.
 
     Raises:
         UsageError: a file is missing or is not what it should be, the card is for something else than the network,
-            `blend` is of another network, `noise_level` estimates none or is of no use to the network, or the folder
-            holds files of something else.
+            `blend` is of another network or not there for its share, `noise_level` estimates none or is of no use to
+            the network, or the folder holds files of something else.
         ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
     """
+    if blend is None and blend_share is not None:
+        raise UsageError("There is nothing to blend: name weights as --blend, or leave out --blend-share.")
+    share = 0.3 if blend_share is None else as_fraction(blend_share, "blend_share")
     state = _read_checkpoint(Path(checkpoint))
     facts = _read_card(card)
     ours = state["denoise"]
@@ -63,7 +66,7 @@ def export(
         metrics = {key: value for key, value in metrics.items() if not _ESTIMATED.search(key)}
     if blend is not None:  # nor with the checkpoint's own weights
         metrics = {}
-    blended = {} if blend is None else {"blended": f"{blend_share:g} of the weights {Path(blend).name} before"}
+    blended = {} if blend is None else {"blended": f"{share:g} of the weights {Path(blend).name} before"}
     described = pretrained.Card(
         **facts,
         name=Path(folder).resolve().name,
@@ -90,7 +93,7 @@ def export(
     if noise_level is not None and kind != "UNet":
         raise UsageError(f"The {kind} of {checkpoint} is told no noise level; leave out --noise-level.")
     if blend is not None:
-        _blend(parts["network"], blend, blend_share)
+        _blend(parts["network"], blend, share)
     if noise_level is not None:
         parts["noise_level"] = pretrained.load(noise_level).noise_level
         if parts["noise_level"] is None:
@@ -102,7 +105,7 @@ def _blend(network: nn.Module, name: str | os.PathLike[str], share: float) -> No
     other = pretrained.load(name).network
     if describe(other) != describe(network):
         raise UsageError(f"The weights {name} are of another network and cannot be blended with the checkpoint's.")
-    share, theirs = as_fraction(share, "blend_share"), other.state_dict()
+    theirs = other.state_dict()
     for key, value in network.state_dict().items():
         if value.is_floating_point():
             value.lerp_(theirs[key], share)

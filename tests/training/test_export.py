@@ -91,6 +91,8 @@ def test_the_mean_of_new_weights_and_those_before(tmp_path: Path, card: Path) ->
     assert "validation" not in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(UsageError, match="of another network"):
         export(_checkpoint(tmp_path), tmp_path / "bad", card, None, "photo")
+    with pytest.raises(UsageError, match="nothing to blend: name weights as --blend, or leave out --blend-share"):
+        export(_checkpoint(tmp_path), tmp_path / "bad", card, blend_share=0.3)
     with pytest.raises(UsageError, match="blend_share=2"):
         export(_checkpoint(tmp_path), tmp_path / "bad", card, None, tmp_path / "old", 2)
 
