@@ -23,7 +23,7 @@ from denoise.training.batches import Endless, load
 from denoise.training.callbacks import is_sheet
 from denoise.training.checks import MOST_SEED, require_within
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"}
 _STEP_PX = 16
 """Sides of crops are multiples of this, which the networks here can take"""
 

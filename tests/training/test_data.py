@@ -189,7 +189,7 @@ def test_numbers_that_are_none(folder: Path, kinds: list[Any], option: str, valu
 
 def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> None:
     root = folder / "pictures"
-    for name in ("deep/er/E.PNG", ".thumbnails/x.png", "deep/.y.png", "deep/folder.png/z.jpg"):
+    for name in ("deep/er/E.PNG", "deep/f.gif", ".thumbnails/x.png", "deep/.y.png", "deep/folder.png/z.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20, 30)).save(root / name)
     (root / "notes.txt").write_text("no picture")
@@ -197,6 +197,7 @@ def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> 
     assert sorted(path.relative_to(root).as_posix() for path in sizes) == [
         *(f"{name}.png" for name in "abcd"),
         "deep/er/E.PNG",
+        "deep/f.gif",
         "deep/folder.png/z.jpg",
     ]
     assert sizes[root / "deep/er/E.PNG"] == (20, 30)
