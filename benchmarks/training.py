@@ -1,6 +1,7 @@
 """Where the time of training goes: the wait for data, and the share of the machine's peak that convolutions reach.
 
-Runs a few steps of the `gaussian` networks on a folder of pictures, as its recipe does.
+Runs a few steps of a U-Net and of an estimator of the noise level, both with their defaults, on crops of 128 pixels
+with white noise, from a folder of pictures; recipes differ in networks, crops, optimiser and what networks are told.
 """
 
 from __future__ import annotations
