@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -82,7 +83,9 @@ class _Shared(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         assert worker is not None
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that trains, which ends the others
+        # A signal to all is answered by the one that trains: it saves its step, if no worker fails before.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         module: Any = self.batches.trainer.lightning_module
         draws = makes_holes(module.corruption)
         for number in itertools.count(self.batches.first() + worker.id, worker.num_workers):

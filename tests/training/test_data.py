@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,6 +58,20 @@ def test_workers_leave_to_the_accelerator_what_it_can_do(folder: Path) -> None:
     helped.trainer.lightning_module = Restoration(UNet(widths=(4, 4), depths=(1, 1)), Gray(Jpeg()))
     for clean, same in zip(_batches(alone, 5), _batches(helped, 5), strict=True):
         assert torch.equal(same, clean)
+
+
+def test_workers_leave_signals_to_the_one_that_trains(folder: Path) -> None:
+    helped = _module(folder / "pictures", workers=1)
+    helped.trainer.lightning_module = Restoration(UNet(widths=(4, 4), depths=(1, 1)), Gray(Jpeg()))
+    batches = iter(helped.train_dataloader())
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid or 0, signal.SIGINT)
+    for _ in range(8):
+        next(batches)
+    os.kill(worker.pid or 0, signal.SIGTERM)
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_workers_need_processes_that_share_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
