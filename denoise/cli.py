@@ -393,7 +393,7 @@ def main() -> None:
         typer.echo(f"denoise: {where}{error.strerror or error}.", err=True)
         sys.exit(1)
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED or isinstance(ended.__context__, KeyboardInterrupt):  # Lightning exits with 1
+        if ended.code == _INTERRUPTED:
             typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)
             sys.exit(_INTERRUPTED)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
-from denoise.training.stopping import SaveWhenStopped, save_last
+from denoise.training.stopping import SaveWhenStopped, StoppedError, save_last
 
 USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -74,7 +76,7 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         UsageError: there is no such recipe or checkpoint, or no usable picture.
         ModelError: weights or a checkpoint do not fit the recipe.
-        StoppedError: Ctrl-C or SIGTERM came; what was reached is saved.
+        StoppedError: Ctrl-C or SIGTERM came; what was reached is saved, unless it came before the first step or twice.
     """
     asked = not arguments or arguments[0] in ("-h", "--help")
     recipe = None if asked else find_recipe(arguments[0])
@@ -108,7 +110,14 @@ def train(arguments: Sequence[str]) -> None:
         cli.trainer.strategy.checkpoint_io = WholeCheckpoints(cli.trainer)
         _add_tensorboard(cli.trainer)
         cli.trainer.callbacks.append(SaveWhenStopped())  # type: ignore[attr-defined]
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+        try:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+        except SystemExit as ended:  # Lightning's answer to signals before the first step, and to a second Ctrl-C
+            raise StoppedError(
+                "The training was stopped at once and saved nothing more; go on from its last checkpoint, if there is "
+                "one, with --ckpt_path last.",
+                signal.SIGTERM if isinstance(ended, SIGTERMException) else signal.SIGINT,
+            ) from ended
         save_last(cli.trainer)  # the very last step too, for there the learning rate is lowest
 
 

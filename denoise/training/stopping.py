@@ -14,7 +14,7 @@ from denoise.errors import DenoiseError
 
 
 class StoppedError(DenoiseError):
-    """The training was told to stop and has saved what it had reached."""
+    """The training was told to stop."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)

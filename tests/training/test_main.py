@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
 from denoise import pretrained
@@ -251,22 +252,21 @@ def test_what_a_user_sees_of_a_mistake(
     assert len(shown.splitlines()) < 15
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SIGTERMException])
 def test_an_interrupted_training_is_told_as_one(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[BaseException]
 ) -> None:
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(main.Restoration, "training_step", interrupted)
-    monkeypatch.setattr(sys, "argv", ["denoise", "train", "tiny.yaml", "--data.root", "pictures"])
     before = signal.getsignal(signal.SIGINT)
     try:
-        with pytest.raises(SystemExit) as stop:
-            denoise()
+        code = run(monkeypatch, "train", "tiny.yaml", "--data.root", "pictures")
     finally:
         signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
-    assert stop.value.code == 130
-    assert "denoise: stopped;" in capsys.readouterr().err
+    assert code == 128 + (signal.SIGTERM if error is SIGTERMException else signal.SIGINT)
+    assert "denoise: The training was stopped at once and saved nothing more; go on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
