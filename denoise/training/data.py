@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from denoise.errors import UsageError
+from denoise.media.pillow_settings import open_unmapped
 from denoise.training.batches import Endless, load
 from denoise.training.callbacks import is_sheet
 from denoise.training.checks import MOST_SEED, require_within
@@ -242,7 +243,7 @@ def _decode(
 def _opened(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged metadata, and about the size of pictures of the user's own
-        with Image.open(path) as image:
+        with open_unmapped(path) as image:
             yield image
 
 

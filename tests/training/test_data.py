@@ -159,6 +159,13 @@ def test_validation_is_held_back_by_name_and_of_sizes_that_networks_take(folder:
     assert [tuple(batch.shape) for batch in data.val_dataloader()] == [(1, 3, 48, 48)] * held
 
 
+def test_a_tiff_on_its_side_is_learned_as_it_looks(tmp_path: Path) -> None:
+    pixels = np.add.outer(3 * np.arange(48), np.arange(64)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={274: 6})
+    data = _module(tmp_path, crop_px=32)
+    assert np.array_equal(data.pictures[0][..., 0], np.rot90(pixels, -1))
+
+
 def test_one_picture_serves_both(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for name in "bcd":
