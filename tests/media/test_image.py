@@ -452,10 +452,9 @@ def test_further_pictures_of_a_jpeg_are_told(tmp_path):
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_seen_upright(tmp_path, suffix, mode, orientation):
-    exif = Image.Exif()
-    exif[274] = orientation
-    path = tmp_path / f"a{suffix}"
-    sample(mode).save(path, exif=exif)
-    with Image.open(path) as image, open_image(path) as picture:
-        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    image, path = sample(mode), tmp_path / f"a{suffix}"
+    image.getexif()[274] = orientation
+    image.save(path, exif=image.getexif())
+    expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    with open_image(path) as picture:
         np.testing.assert_allclose(picture.seen() * 255, expected.transpose(2, 0, 1), atol=1e-3)
