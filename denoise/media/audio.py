@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import check_place, replacing
 from denoise.media.audio_chunks import riff_texts, set_aiff_length
-from denoise.media.audio_decode import BLOCK, Block, as_name, cut_off, decoder
+from denoise.media.audio_decode import BLOCK, Block, as_name, decoder
 from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for, sample_bytes
 from denoise.media.audio_tags import Tags, read_tags, write_tags
+from denoise.media.audio_whole import cut_off
 from denoise.media.audio_write import Clip, Levels, Writer, verify
 from denoise.media.inputs import check_input
 
