@@ -34,6 +34,11 @@ WINDOW_PX, FADE_PX = 1024, 16
 BAND_PX = 2**23
 SMALLEST_PX = 256
 
+# Only in a photo are places of one colour bars and the like. In a drawing they are what says that there is no noise,
+# and what is left beside them would be taken for it: there are few other places, or many of their pixels are alike.
+LEAST_LEFT = 0.005  # of the cells
+MOST_EQUAL = 0.1  # of the pixels; in photos and drawings tried, noise above a level of 3 left less, drawings more
+
 Silent = Callable[[int, int], Mask]
 """`(start, stop) -> [stop - start, W]`: where these rows of a picture say nothing about its noise."""
 
@@ -137,8 +142,8 @@ class Restorer:
     def estimate(self, read: Read, shape: Sequence[int], silent: Silent | None = None) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
 
-        What was cut out, filled or painted has no noise, whatever the rest has: cells that are of one colour or that
-        `silent` touches do not count, nor do those beside them, as long as others are left.
+        What was cut out, filled or painted over has no noise, whatever the rest has: cells that `silent` touches do not
+        count, nor do those of one colour where the rest looks like a photo, nor those beside either.
 
         Raises:
             UsageError: these weights cannot estimate; a level must be given.
@@ -162,16 +167,19 @@ class Restorer:
             counts = (~flat | flat.all(0)).to(self.device)  # of the bands
             level, weight = (torch.stack(both).mul(counts).sum(0) / counts.sum(0) for both in zip(*parts, strict=True))
             brightness = F.avg_pool2d(observed.mean(1, keepdim=True), cell)
-            known = [part.to(level) for part in (brightness, flat.all(0), F.max_pool2d(marked, cell))]
+            parts = [brightness, _equal(observed, cell), flat.all(0), F.max_pool2d(marked, cell)]
+            known = [part.to(level) for part in parts]
             return torch.cat([level, weight, *known], dim=1).repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
         windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read_both, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
-        levels, weights, brightness, *without = torch.cat(maps, dim=1)[:, None, None].unbind(0)
-        for cells in without:
-            left = weights.masked_fill(F.max_pool2d(cells, 3, 1, 1) > 0, -math.inf)
-            weights = left if left.isfinite().any() else weights
+        levels, weights, brightness, equal, flat, untold = torch.cat(maps, dim=1)[:, None, None].unbind(0)
+        weights = _without(weights, untold)
+        left = _without(weights, flat)
+        counts = left.isfinite()
+        if counts.sum() > LEAST_LEFT * weights.isfinite().sum() and equal[counts].mean() < MOST_EQUAL:
+            weights = left
         with torch.autocast("cpu", enabled=False):
             sigma = 255 * float(pool_level(levels, weights))
             if self.card is None or self.card.statistic == "picture":
@@ -213,6 +221,18 @@ def _silent(clear: Mask | None, filled: Any, shape: Sequence[int]) -> list[Silen
 
 def _rows(mask: Mask, start: int, stop: int) -> Mask:
     return mask[start:stop]
+
+
+def _without(weights: Tensor, cells: Tensor) -> Tensor:
+    """The weights, with none at such cells and beside them; all of them where none would be left."""
+    left = weights.masked_fill(F.max_pool2d(cells, 3, 1, 1) > 0, -math.inf)
+    return left if left.isfinite().any() else weights
+
+
+def _equal(picture: Tensor, cell: int) -> Tensor:
+    """Which share of each cell's pixels equals the right neighbour. Shape: `[B, C, H, W] -> [B, 1, H/cell, W/cell]`."""
+    same = (picture[..., 1:] == picture[..., :-1]).all(1, keepdim=True)
+    return F.avg_pool2d(F.pad(same.float(), (0, 1)), cell)
 
 
 def _is_flat(picture: Tensor, cell: int) -> Tensor:

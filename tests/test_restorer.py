@@ -162,6 +162,15 @@ def test_places_of_one_colour_do_not_count_for_the_level(bands: int) -> None:
     assert brightness(picture[:, :16]) == pytest.approx(picture[:, :16].mean().item())
 
 
+def test_in_a_drawing_places_of_one_colour_do_count() -> None:
+    picture = torch.rand(3, 48, 40)
+    picture[:, :16] = 0
+    picture[:, 30, 20:30] = 1
+    assert brightness(picture) == pytest.approx(picture[:, 24:].mean().item())
+    picture[:, :, 1::2] = picture[:, :, ::2]
+    assert brightness(picture) == pytest.approx(picture.mean().item())
+
+
 def test_bands_of_one_colour_do_not_count_for_the_level() -> None:
     ink = torch.rand(4, 16, 16)
     ink[3] = 0

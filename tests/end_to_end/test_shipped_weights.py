@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
@@ -98,6 +98,15 @@ def test_bars_and_what_is_cut_out_do_not_lower_the_level(noisy: np.ndarray, mode
     with Image.open(tmp_path / "cut.restored.png") as restored:
         again = denoise.restore(Image.fromarray(cut), model=model)
         assert np.array_equal(np.asarray(restored), np.asarray(again))
+
+
+def test_photo_leaves_a_drawing_alone() -> None:
+    drawing = Image.new("RGB", (256, 192), "white")
+    ends = np.random.default_rng(0).integers(0, 192, (40, 4)).tolist()
+    for width, line in enumerate(ends):
+        ImageDraw.Draw(drawing).line(line, fill="black", width=1 + width % 4)
+    restored = np.asarray(denoise.load("photo")(drawing)).astype(int)
+    assert np.square(restored - np.asarray(drawing)).mean() < 1
 
 
 @pytest.mark.parametrize("model", ["gaussian", "photo"])
