@@ -93,7 +93,7 @@ def restore(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace outputs that exist. NAME.restored.EXT always is, and of several inputs what is older.",
+            help="Replace outputs that exist. NAME.restored.EXT is replaced unasked, in a batch where it is older.",
         ),
     ] = False,
     device: Device = "auto",

@@ -179,14 +179,16 @@ def restore_many(
 ) -> Iterable[Report | SoundReport | Skipped | Failure]:
     """Restore files one after another; a file that fails is reported and the others go on.
 
-    Outputs that exist and are no older than their source are left alone unless `overwrite` says otherwise, so that an
-    interrupted batch can be run again; older ones are made anew.
+    Outputs that exist and are no older than their source are skipped, so that an interrupted batch can be run again.
+    An older one fails unless it is `NAME.restored.EXT`, the name that nobody chose; `overwrite` has all made anew.
     """
     for source, target in jobs:
         try:
             if not overwrite and _is_made(source, target):
                 yield Skipped(str(source), str(target))
                 continue
+            if not overwrite and source.exists() and target.is_file() and target != default_output(source):
+                raise UsageError(f"{target} exists and is older than {source}; --overwrite replaces it.")
             target.parent.mkdir(parents=True, exist_ok=True)
             yield restore_file(restorers, source, target, options, progress)
         except DenoiseError as error:

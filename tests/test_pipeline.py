@@ -175,6 +175,28 @@ def test_a_batch_replaces_none_of_its_inputs(noisy_png: Path, tiny_weights: Path
     assert report.output == str(noisy_png)
 
 
+def test_a_batch_replaces_nothing_that_is_older_unasked(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    there = tmp_path / "out" / noisy_png.name
+    there.parent.mkdir()
+    there.write_text("precious")
+    os.utime(there, (0, 0))
+    (failure,) = restore([noisy_png], tiny_weights, out=there.parent)
+    assert failure == pipeline.Failure(
+        str(noisy_png), f"{there} exists and is older than {noisy_png}; --overwrite replaces it."
+    )
+    assert there.read_text() == "precious"
+    (report,) = restore([noisy_png], tiny_weights, out=there.parent, overwrite=True)
+    assert report.output == str(there)
+
+
+def test_a_batch_makes_an_older_default_output_anew(noisy_png: Path, tiny_weights: Path) -> None:
+    there = noisy_png.with_name("noisy photo ü.restored.png")
+    there.write_text("of an earlier picture")
+    os.utime(there, (0, 0))
+    (report,) = restore([noisy_png], tiny_weights)
+    assert report.output == str(there)
+
+
 def test_a_batch_named_by_a_pattern_can_be_run_again(noisy_png: Path, tiny_weights: Path) -> None:
     restore([noisy_png], tiny_weights, sigma=20)
     files = sorted(noisy_png.parent.glob("*.png"))
