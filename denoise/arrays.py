@@ -20,6 +20,8 @@ _ALLOWED = (
     "(uint8, uint16 or floats 0..1) or a PIL image of mode L, LA, RGB or RGBA"
 )
 
+_BRIGHTEST = 8.0  # white is 1; noise that is not clipped and highlights stay below, what nobody has divided does not
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -97,4 +99,6 @@ def _checked(batch: Tensor) -> Tensor:
         raise UsageError(f"A picture of shape {list(batch.shape)} is empty; it needs at least one pixel.")
     if not torch.isfinite(batch).all():
         raise UsageError("The picture holds NaN or infinity; replace those pixels first.")
+    if (peak := max(float(batch.max()), -float(batch.min()))) > _BRIGHTEST:
+        raise UsageError(f"Floats are 0..1 and this picture reaches {peak:g}; divide it by its white, such as 255.")
     return batch

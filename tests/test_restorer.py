@@ -230,6 +230,17 @@ def test_what_is_no_picture_gets_one_sentence(restorer: Restorer, bad: object) -
         restorer(bad)
 
 
+@pytest.mark.parametrize("bad", [photo(8, 8).astype(np.float32), torch.full((3, 8, 8), -255.0)])
+def test_floats_that_nobody_has_divided(restorer: Restorer, bad: object) -> None:
+    with pytest.raises(UsageError, match=r"reaches 2\d\d; divide"):
+        restorer(bad)
+
+
+def test_floats_may_leave_the_scale(restorer: Restorer) -> None:
+    picture = torch.linspace(-2, 6, 192).reshape(3, 8, 8)
+    assert restorer(picture, sigma=5).shape == picture.shape
+
+
 @pytest.mark.parametrize(
     "options",
     [
