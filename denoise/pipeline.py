@@ -121,6 +121,7 @@ def restore(
             raise UsageError("A waveform is restored whole; masks are for pictures; start_s, end_s and clip for files.")
         _check_used(restorers, "A waveform", True, options)
         return restorers.find("sound")(source, rate_hz, strength, attenuation_db)
+    _check_picture(source)
     _check_used(restorers, "What came without a rate_hz", False, options)
     if mask_color is not None:
         raise UsageError("A colour marks holes in files; for a picture in memory give a mask.")
@@ -130,6 +131,17 @@ def restore(
         if "image" not in restorers.named:
             return source
     return restorers.find("image")(source, sigma, strength, mask)
+
+
+def _check_picture(source: Any) -> None:
+    """Raise UsageError for an array that looks like sound, `[T]`, `[C, T]` or `[T, C]`, whose rate nobody has told."""
+    if not isinstance(source, torch.Tensor | np.ndarray) or source.ndim not in (1, 2):
+        return
+    is_float = source.dtype.kind == "f" if isinstance(source, np.ndarray) else source.is_floating_point()
+    if source.ndim == 1 or (is_float and min(source.shape) <= 16 and max(source.shape) > 1000):
+        raise UsageError(
+            f"Shape {list(source.shape)} looks like sound, which needs rate_hz; give it, or a picture with three axes."
+        )
 
 
 def restore_single(

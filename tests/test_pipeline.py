@@ -339,6 +339,19 @@ def test_tensors_pass_through_restore(tiny_weights: Path) -> None:
     assert restore(torch.rand(3, 8, 8), tiny_weights, sigma=5).shape == (3, 8, 8)
 
 
+@pytest.mark.parametrize("shape", [(16_000,), (2, 16_000), (16_000, 2)])
+@pytest.mark.parametrize("kind", [torch.from_numpy, np.asarray])
+def test_sound_without_its_rate_is_no_picture(shape: tuple[int, ...], kind: Any, tiny_weights: Path) -> None:
+    for options in ({}, {"attenuation_db": 12}):
+        with pytest.raises(UsageError, match=r"looks like sound, which needs rate_hz"):
+            restore(kind(np.zeros(shape)), tiny_weights, **options)
+
+
+def test_a_strip_is_a_picture(tiny_weights: Path) -> None:
+    for strip in (photo(8, 1200)[..., 0], np.zeros((17, 1200), np.float32), np.zeros((8, 1200, 1), np.float32)):
+        assert restore(strip, tiny_weights, sigma=5).shape == strip.shape
+
+
 def test_progress_ends_at_the_last_row(noisy_png: Path, tiny_weights: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     restore(noisy_png, tiny_weights, progress=lambda *step: seen.append(step))
