@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from denoise.errors import MediaError
+from denoise.errors import MediaError, UsageError
+from denoise.media.audio_formats import FORMATS, READ_ONLY
 from denoise.media.image_formats import png_header, white_is_zero
 from denoise.media.image_frame import spread_key
 from denoise.media.inputs import check_input
@@ -39,6 +40,8 @@ def read_mask(path: Path) -> Mask:
         UsageError, MediaError: the file is missing, damaged or no picture.
     """
     check_input(path, "picture")
+    if path.suffix.lower() in FORMATS.keys() | READ_ONLY:
+        raise UsageError(f"{path} is sound and a mask is a picture; give a PNG, white on black.")
     try:
         with pillow_settings(), open_unmapped(path) as image:
             if image.format == "PNG":

@@ -136,6 +136,9 @@ def test_what_is_no_mask(tmp_path: Path) -> None:
         read_mask(tmp_path / "none.png")
     with pytest.raises(UsageError, match="is a folder"):
         read_mask(tmp_path)
+    (tmp_path / "voice.wav").write_bytes(b"RIFF")
+    with pytest.raises(UsageError, match="is sound and a mask is a picture"):
+        read_mask(tmp_path / "voice.wav")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(MediaError, match="is no picture, or is damaged"):
         read_mask(tmp_path / "text.png")
