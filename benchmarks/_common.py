@@ -9,8 +9,9 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,37 @@ from PIL import Image
 from torch import Tensor, nn
 
 from denoise import pretrained
-from denoise.errors import UsageError
+from denoise.errors import DenoiseError, UsageError
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 from denoise.sound import SoundRestorer
 
 UNTRAINED = "untrained"
+PACKAGES = {"BM3D": "bm3d", "OpenCV": "cv2", "noisereduce": "noisereduce", "scikit-image": "skimage"}
+"""What is imported for a peer, by what its name begins with"""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; as with the `denoise` command, every error of ours becomes one sentence and an exit code."""
+    name = Path(sys.argv[0]).name
+    try:
+        main()
+    except DenoiseError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"{name}: {where}{error.strerror or error}.", file=sys.stderr)
+        sys.exit(1)
+
+
+def require_peers(names: Collection[str]) -> None:
+    """Raise UsageError, before any work, when peers of these names are not installed; other names do no harm."""
+    asked = {package for start, package in PACKAGES.items() if any(name.startswith(start) for name in names)}
+    if missing := sorted(package for package in asked if find_spec(package) is None):
+        raise UsageError(
+            f"Peers are not installed ({', '.join(missing)}); run: pip install -c constraints.txt -e '.[bench]'."
+        )
 
 
 def parser(description: str | None, model: str = "photo") -> argparse.ArgumentParser:

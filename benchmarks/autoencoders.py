@@ -33,7 +33,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from _common import report, write_json
+from _common import report, run, write_json
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -367,4 +367,4 @@ def _row(name: str, error: float | None, precision: float | None, denoised_db: f
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

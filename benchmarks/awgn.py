@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import parser, record, report, write_json
+from _common import parser, record, report, run, write_json
 
 from denoise.errors import MediaError
 from denoise.evaluation.benchmark import Scores, evaluate
@@ -90,4 +90,4 @@ def _quality(scores: Scores) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

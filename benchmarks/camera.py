@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import parser, record, report, write_json
+from _common import parser, record, report, require_peers, run, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="as `denoise evaluate` takes them")
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
+    require_peers(chosen.peers)
     restorer = load(chosen.model, dtype=chosen.dtype)
     paths = pictures_below(chosen.data)[:: chosen.every]
     sets = {spec: _pairs(paths, spec, chosen.crop) for spec in chosen.corruptions}
@@ -182,4 +183,4 @@ def _score(name: str, pairs: list[Pair], restore: Callable[[Tensor], Tensor]) ->
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _common import run
 from PIL import Image, ImageDraw, ImageFont
 
 import denoise
@@ -63,4 +64,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import best_seconds, large_photo, parser, report, write_json
+from _common import best_seconds, large_photo, parser, report, run, write_json
 from torch import Tensor
 
 from denoise.corruptions.masks import Scratches
@@ -60,4 +60,4 @@ def _scratches(height: int, width: int, share: float) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

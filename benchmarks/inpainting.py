@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import macs_per_pixel, parser, record, report, write_json
+from _common import macs_per_pixel, parser, record, report, require_peers, run, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--methods", nargs="+", choices=["ours", *PEERS], default=["ours", *PEERS], metavar="METHOD")
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
+    require_peers(chosen.methods)
     torch.set_num_threads(1)
     inpainter = load(chosen.model, dtype=chosen.dtype)
     macs = macs_per_pixel(inpainter.network, inpainter.device)
@@ -148,4 +149,4 @@ def _to_tensor(pixels: NDArray[Any]) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

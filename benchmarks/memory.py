@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import in_new_process, parser, peak_bytes, report, write_json, write_large_photo
+from _common import in_new_process, parser, peak_bytes, report, run, write_json, write_large_photo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,4 +41,4 @@ def restore(photo: Path, model: str, dtype: str) -> tuple[int, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

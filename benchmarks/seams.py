@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import large_photo, parser, report, write_json
+from _common import large_photo, parser, report, run, write_json
 from torch import Tensor
 
 from denoise.corruptions.spec import parse
@@ -79,4 +79,4 @@ def _row(restorer: Restorer, windows: Windows, difference: Tensor, target: float
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import in_new_process, load_sound, parser, peak_bytes, report, write_json
+from _common import in_new_process, load_sound, parser, peak_bytes, report, run, write_json
 
 RATE_HZ = 48_000
 MOST_MB = 150
@@ -58,4 +58,4 @@ def restore(recording: Path, model: str, dtype: str) -> tuple[int, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import load_sound, made_up_sound, parser, report, write_json
+from _common import load_sound, made_up_sound, parser, report, run, write_json
 from torch import Tensor
 
 from denoise.media.audio import open_audio
@@ -93,4 +93,4 @@ def _row(what: str, restored: Tensor, whole: Tensor) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import load_sound, parser, record, report, write_json
+from _common import load_sound, parser, record, report, require_peers, run, write_json
 from threadpoolctl import threadpool_limits
 
 from denoise.errors import UsageError
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
     check_packages()
+    require_peers(PEERS)
     restorer = load_sound(chosen.model, chosen.dtype, device="cpu")
     ours = f"ours ({Path(chosen.model).name})"
     methods: dict[str, Restore] = {ours: partial(restorer, attenuation_db=chosen.attenuation_db), **PEERS}
@@ -188,4 +189,4 @@ def _row(name: str, mean: Quality, real_time_factor: float | None) -> dict[str, 
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,7 +14,7 @@ from typing import Any
 
 import soundfile
 import torch
-from _common import best_seconds, load_sound, made_up_sound, parser, report, write_json
+from _common import best_seconds, load_sound, made_up_sound, parser, report, require_peers, run, write_json
 from threadpoolctl import threadpool_limits
 
 from denoise.sound_files import restore_sound_file
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--rate-hz", type=int, default=48_000, help="its rate")
     options.add_argument("--repeats", type=int, default=3, help="runs of which the best counts")
     chosen = options.parse_args(arguments)
+    require_peers(["noisereduce"])
     torch.set_num_threads(1)
     restorer = load_sound(chosen.model, chosen.dtype, device="cpu")
     sound = made_up_sound(chosen.seconds, chosen.rate_hz)[0]
@@ -62,4 +63,4 @@ def _noisereduce(sound: Any, rate_hz: int, stationary: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -22,6 +22,8 @@ from _common import (
     matrix_gflops,
     parser,
     report,
+    require_peers,
+    run,
     write_json,
     write_large_photo,
 )
@@ -41,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--repeats", type=int, default=3, help="runs of which the best counts")
     options.add_argument("--bm3d-px", type=int, default=256, help="side of the picture that BM3D gets")
     chosen = options.parse_args(arguments)
+    require_peers(["BM3D"])
     restorer = load(chosen.model, dtype=chosen.dtype)
     print(f"{restorer!r}, {torch.get_num_threads()} threads", flush=True)
 
@@ -102,4 +105,4 @@ def _command(*arguments: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

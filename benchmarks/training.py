@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from _common import macs_per_pixel, matrix_gflops, parser, report, write_json
+from _common import macs_per_pixel, matrix_gflops, parser, report, run, write_json
 
 from denoise.corruptions.image import Gaussian, Gray
 from denoise.devices import DTYPES, choose_device, choose_dtype
@@ -84,4 +84,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

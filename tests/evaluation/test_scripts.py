@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import runpy
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoise.errors import MediaError
+from denoise.errors import MediaError, UsageError
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "figure")  # that one measures nothing
@@ -51,6 +53,58 @@ def test_help(name: str, script: Load, capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert "--model" in shown
     assert "--json" in shown
+
+
+@pytest.mark.parametrize("name", ["figure", *(name for name in SCRIPTS if "memory" not in name)])  # slow: new processes
+def test_a_wrong_request_ends_in_one_sentence(
+    name: str, script: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script("_common"), "PACKAGES", {})
+    data = name in ("autoencoders", "awgn", "camera", "inpainting", "speech", "training")
+    model = name not in ("autoencoders", "training")
+    options = ["--data", "nothere"] * data + ["--model", "nope"] * model
+    monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", *options])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    sentence = "There are no weights called 'nope'" if model else "nothere "
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{name}.py: {sentence}")
+
+
+def test_a_file_that_is_not_there_ends_in_one_sentence(
+    script: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks/memory.py"])
+    common = script("_common")
+    with pytest.raises(SystemExit, match="1"):
+        common.run(lambda: common.write_large_photo(Path("out.jpg"), 1, Path("nothere.png")))
+    assert capsys.readouterr().err == "memory.py: nothere.png: No such file or directory.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "missing"),
+    [
+        ("camera", ["--data", "x"], "bm3d, cv2, skimage"),
+        ("camera", ["--data", "x", "--peers", "BM3D"], "bm3d"),
+        ("inpainting", ["--data", "x"], "cv2, skimage"),
+        ("speech", ["--data", "x"], "noisereduce"),
+        ("speech_speed", [], "noisereduce"),
+        ("speed", [], "bm3d"),
+    ],
+)
+def test_peers_that_are_not_installed_are_named_at_once(
+    name: str, options: list[str], missing: str, script: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script("_common"), "find_spec", lambda _: None)
+    with pytest.raises(UsageError) as raised:
+        script(name).main(options)
+    command = "pip install -c constraints.txt -e '.[bench]'"
+    assert str(raised.value) == f"Peers are not installed ({missing}); run: {command}."
+
+
+def test_ours_alone_needs_no_peers(script: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script("_common"), "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="weights called 'nope'"):
+        script("inpainting").main(["--data", "x", "--methods", "ours", "--model", "nope"])
 
 
 def test_awgn(
