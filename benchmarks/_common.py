@@ -55,9 +55,13 @@ def require_peers(names: Collection[str]) -> None:
         )
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The text of a script as it is written, and the defaults of its options."""
+
+
 def parser(description: str | None, model: str = "photo") -> argparse.ArgumentParser:
     """Options that every script has."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    options = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
     options.add_argument("--model", default=model, help="name or folder of weights")
     options.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     options.add_argument("--json", type=Path, help="also write the numbers to this file")

@@ -55,6 +55,14 @@ def test_help(name: str, script: Load, capsys: pytest.CaptureFixture[str]) -> No
     assert "--json" in shown
 
 
+def test_help_keeps_commands_in_lines_of_their_own(script: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        script("speech").main(["--help"])
+    shown = capsys.readouterr().out
+    assert "    pip install --no-deps --target peers pyrnnoise==0.4.5" in shown.splitlines()
+    assert "(default: speech)" in shown
+
+
 @pytest.mark.parametrize("name", ["figure", *(name for name in SCRIPTS if "memory" not in name)])  # slow: new processes
 def test_a_wrong_request_ends_in_one_sentence(
     name: str, script: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
