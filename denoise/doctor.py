@@ -11,7 +11,17 @@ from denoise import __version__, pretrained
 from denoise.errors import DenoiseError
 
 _PARTS = ("torch", "torchaudio", "lightning", "pillow", "librosa", "soundfile", "safetensors")
-_EXTRAS = {"tifffile": "formats", "imagecodecs": "formats", "av": "formats", "tensorboard": "tensorboard"}
+_FORMATS, _SEARCH, _SPEECH = (f"'denoise-toolkit[{extra}]'" for extra in ("formats", "search", "speech"))
+_OPTIONAL = {
+    "tifffile": _FORMATS,
+    "imagecodecs": _FORMATS,
+    "av": _FORMATS,
+    "faiss-cpu": _SEARCH,
+    "pesq": _SPEECH,
+    "pystoi": _SPEECH,
+    "tensorboard": "tensorboard",
+}
+"""What pip is told to install, for every package that some work needs"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ def examine() -> list[Finding]:
     findings.append(Finding("denoise", __version__))
     findings += [_version(name) for name in _PARTS]
     findings.append(_match())
-    findings += [_extra(name, extra) for name, extra in _EXTRAS.items()]
+    findings += [_optional(name, source) for name, source in _OPTIONAL.items()]
     findings += _devices()
     findings += [_codecs(), _sound_codecs()]
     findings += _weights()
@@ -43,11 +53,11 @@ def _version(name: str) -> Finding:
         return Finding(name, "is not installed", ok=False)
 
 
-def _extra(name: str, extra: str) -> Finding:
+def _optional(name: str, source: str) -> Finding:
     try:
         return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, f"is not installed (optional: {extra})")
+        return Finding(name, f"is not installed (optional: pip install {source})")
 
 
 def _match() -> Finding:
