@@ -157,10 +157,10 @@ def _shipped() -> Path:
 
 
 def _public_name(recipe: Path) -> str:
-    """A recipe as a model card may name it: nobody's folders."""
-    recipe = recipe.resolve()
-    inside = recipe.is_relative_to(_shipped())
-    return f"recipes/{recipe.relative_to(_shipped()).as_posix()}" if inside else recipe.name
+    """A recipe as a model card may name it: nobody's folders, and `denoise train` finds it if it is shipped."""
+    shipped = (f"recipes/{path.relative_to(_shipped()).as_posix()}" for path in recipes())
+    resolved = recipe.resolve()
+    return next((name for name in shipped if resolved.as_posix().endswith(f"/{name}")), resolved.name)
 
 
 def _add_tensorboard(trainer: L.Trainer) -> None:

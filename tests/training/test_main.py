@@ -305,6 +305,9 @@ def test_recipes_are_found_by_path_or_name(folder: Path) -> None:
         assert found.name == "gaussian.yaml"
         assert main._public_name(found) == "recipes/photo/gaussian.yaml"
     assert main._public_name(folder / "tiny.yaml") == "tiny.yaml"
+    checkout = folder / "checkout" / "recipes" / "photo"  # beside an installed package, which ships the same
+    assert main._public_name(checkout / "denoise.yaml") == "recipes/photo/denoise.yaml"
+    assert main._public_name(checkout / "my_own.yaml") == "my_own.yaml"
     with pytest.raises(UsageError, match="photo/gaussian"):
         find_recipe("photo/nothing")
 
