@@ -23,6 +23,10 @@ def load(name: str | os.PathLike[str] = "photo", device: str = "auto", dtype: st
 
     An `ensemble` of 2, 4 or 8 views of a picture is averaged: better, and so many times slower. Sound takes no notice.
 
+    Raises:
+        UsageError: there are no such weights, they restore no files, or an option is out of range.
+        ModelError: the weights cannot be read or trusted.
+
     >>> load("gaussian", device="cpu", dtype="float32")
     Restorer(gaussian, cpu, float32)
     """

@@ -29,6 +29,9 @@ class Streamer:
         strength: see `SoundRestorer`.
         attenuation_db: see `SoundRestorer`.
 
+    Raises:
+        UsageError: `restorer` is not for sound, or an option is out of range.
+
     Example::
 
         streamer = Streamer(denoise.load("speech"), rate_hz=48_000)
@@ -79,7 +82,11 @@ class Streamer:
         return self._given_back(list(self._ready()))
 
     def flush(self) -> Any:
-        """Return all that is still held, and start anew."""
+        """Return all that is still held, and start anew.
+
+        Raises:
+            UsageError: nothing was fed.
+        """
         if self.held is None:
             raise UsageError("Nothing was fed to the streamer, so there is nothing to give back.")
         pieces = list(self._ready())
