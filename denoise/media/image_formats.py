@@ -119,7 +119,9 @@ def native_options(image: Image.Image, path: Path) -> dict[str, Any]:
     if isinstance(image, JpegImageFile):
         return _jpeg_encoding(image)
     if image.format == "WEBP":
-        return {"lossless": True, "quality": 80} if _lossless_webp(path) else {}  # here quality means effort
+        # Frames that leave out what stays as it was need alpha; where there is none, all are whole.
+        whole = {"kmin": 0, "kmax": 1} if image.mode == "RGB" else {}
+        return {**whole, "lossless": True, "quality": 80} if _lossless_webp(path) else whole  # quality means effort
     if image.format == "PNG" and image.mode == "L":
         return {"bits": png_header(path)[0], "transparency": image.info.get("transparency")}
     if isinstance(image, TiffImageFile):

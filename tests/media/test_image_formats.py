@@ -352,6 +352,22 @@ def test_a_transparent_animation_shows_the_same(tmp_path, suffix):
         np.testing.assert_array_equal(shown[visible], seen[visible])
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+def test_an_opaque_animated_webp_stays_opaque(tmp_path, lossless):
+    frames = [Image.fromarray(RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)) for _ in range(3)]
+    frames[0].save(tmp_path / "in.webp", save_all=True, append_images=frames[1:], lossless=lossless, quality=95)
+    still = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (3, 24, 1))
+    with open_image(tmp_path / "in.webp") as picture:
+        assert picture.mode == "RGB"
+        for number, frame in enumerate(picture.frames):  # as restored: alike but for two corners
+            rows = still.copy()
+            rows[:, :8, :8] = rows[:, -8:, -8:] = number / 2
+            frame.write(0, 24, rows)
+        picture.save(tmp_path / "out.webp")
+    with Image.open(tmp_path / "out.webp") as image:
+        assert (image.mode, image.n_frames) == ("RGB", 3)
+
+
 def test_a_gif_of_one_palette_keeps_its_indices(tmp_path):
     colours = RNG.integers(0, 256, 48, dtype=np.uint8).tobytes()
     frames = []
