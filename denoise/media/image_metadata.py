@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -74,12 +74,13 @@ def gather(image: Image.Image, path: Path, native: Mapping[str, Any]) -> Carried
     tags = _tiff_tags(image) if isinstance(image, TiffImageFile) else {}
     chunks = dict(_png_chunks(path, {b"eXIf"})) if image.format == "PNG" and "exif" not in info else {}
     exif = _exif_of_tags(tags) if tags else info.get("exif") or chunks.get(b"eXIf", b"")
-    orientation = parse_exif(exif).get(ORIENTATION, 1)
+    told = parse_exif(exif)
+    orientation = told.get(ORIENTATION, 1)
     return Carried(
         exif=without_thumbnail(exif if not exif or exif.startswith(b"Exif\0\0") else b"Exif\0\0" + exif),
         icc=_bytes(info.get("icc_profile") or b""),
         xmp=_bytes(info.get("xmp") or b""),
-        dpi=_dpi(info.get("dpi")) if image.format != "TIFF" or X_RESOLUTION in tags else None,
+        dpi=_dpi(info.get("dpi")) if _tells_dpi(image, tags or told) else None,
         comment=_bytes(info.get("comment") or info.get("Comment") or b""),
         orientation=orientation if orientation in range(1, 9) else 1,
         transparency=_transparency(image),
@@ -286,6 +287,13 @@ def _transparency(image: Image.Image) -> Literal["", "mask", "alpha"]:
     if image.mode in {"LA", "RGBA"} or isinstance(named, bytes):
         return "alpha"
     return "" if named is None else "mask"
+
+
+def _tells_dpi(image: Image.Image, tags: Container[int]) -> bool:
+    """Whether a resolution is the file's own: of a TIFF, and of a JPEG with EXIF, Pillow makes up what is missing."""
+    if isinstance(image, TiffImageFile | JpegImageFile):
+        return X_RESOLUTION in tags or image.info.get("jfif_unit") in (1, 2)
+    return True
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:

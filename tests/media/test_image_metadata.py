@@ -97,6 +97,19 @@ def test_exif_icc_xmp_and_resolution_go_from_any_format_to_any(tmp_path, carrier
     assert found == FACTS
 
 
+def test_no_resolution_is_made_up(tmp_path):
+    exif = exif_block()
+    photo().save(tmp_path / "in.jpg", exif=exif)
+    exif[282], exif[283], exif[296] = 300.0, 300.0, 2
+    photo().save(tmp_path / "told.jpg", exif=exif)
+    for name, density in (("in", (0, 1, 1)), ("told", (1, 300, 300))):
+        save(tmp_path / f"{name}.jpg", tmp_path / "out.jpg")
+        assert struct.unpack_from(">BHH", (tmp_path / "out.jpg").read_bytes(), 13) == density
+    save(tmp_path / "in.jpg", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as image:
+        assert 282 not in image.tag_v2
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_exif_stays_byte_for_byte(tmp_path, carrier, suffix):
     source = carrier(suffix)
@@ -221,6 +234,7 @@ def test_all_comments_of_a_jpeg_stay(tmp_path):
 @pytest.mark.parametrize(
     "block", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"]
 )
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # of Pillow, where this test looks at the result
 def test_damaged_exif_stops_nothing(tmp_path, suffix, block):
     photo().save(tmp_path / f"in{suffix}", exif=block)
     for target in [*SUFFIXES_WITH_EXIF, ".bmp"]:
