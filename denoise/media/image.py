@@ -127,7 +127,12 @@ class Picture:
         """The first frame as a viewer shows it, upright and in the colours of `Frame.seen`. Shape: `[3, H, W]`."""
         frame = next(self.frames)
         bands = frame.seen(0, frame.size[1])
-        return np.stack([np.asarray(upright(Image.fromarray(band), self.orientation)) for band in bands])
+        if self.orientation == 1:
+            return bands
+        turned = np.empty((3, *frame.size) if self.orientation >= 5 else bands.shape, np.float32)
+        for index, band in enumerate(bands):
+            turned[index] = np.asarray(upright(Image.fromarray(band), self.orientation))
+        return turned
 
     def describe(self) -> str:
         """One line for a person, such as `JPEG, RGB, 8 bit, 3000x2000`."""

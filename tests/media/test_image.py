@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -458,3 +459,19 @@ def test_a_picture_is_seen_upright(tmp_path, suffix, mode, orientation):
     expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     with open_image(path) as picture:
         np.testing.assert_allclose(picture.seen() * 255, expected.transpose(2, 0, 1), atol=1e-3)
+
+
+@pytest.mark.parametrize(("orientation", "most"), [(1, 1.5), (6, 2.75)])
+def test_a_picture_is_seen_in_little_memory(tmp_path, orientation, most):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (700, 500)).save(tmp_path / "a.png", exif=exif)
+    with open_image(tmp_path / "a.png") as picture:
+        picture.seen()  # what is imported on the way does not count
+        tracemalloc.start()
+        try:
+            size = picture.seen().nbytes
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < most * size
