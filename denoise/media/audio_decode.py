@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,8 +68,8 @@ class FileDecoder:
     """What libsndfile reads."""
 
     exact = False  # until it is known to be otherwise
-    _tagged: bool
-    """Whether a tag follows the last frame, over which libsndfile stumbles when it is asked for more than there is"""
+    _tagged = False
+    """Whether a tag of 128 bytes follows the last frame, over which libsndfile stumbles: then it is not shown"""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -107,9 +108,7 @@ class FileDecoder:
         with self._open() as file:
             if at and self.exact:
                 file.seek(at)
-            left = file.frames - at if self._tagged else _NO_LENGTH
-            while len(block := file.read(min(BLOCK, left), dtype="float32", always_2d=True)):
-                left -= len(block)
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 yield np.ascontiguousarray(block.T)
 
     def _open(self) -> soundfile.SoundFile:
@@ -122,6 +121,10 @@ class FileDecoder:
                 return False
 
         try:
+            if self._tagged:
+                with self._path.open("rb") as file:
+                    untagged = mmap.mmap(file.fileno(), self._path.stat().st_size - 128, access=mmap.ACCESS_READ)
+                return Sequential(untagged)
             return Sequential(as_name(self._path))
         except soundfile.LibsndfileError as error:
             raise MediaError(
