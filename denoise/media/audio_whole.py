@@ -13,6 +13,8 @@ from denoise.media.audio_chunks import UNKNOWN, chunks
 
 _FRAME = {bytes((0xFF, byte)) for byte in (0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB)}  # how one of MP3 begins
 _FRAME_BYTES = 1441  # of the longest one
+_BEGIN = re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb].{11,36}(?:Xing|Info)", re.DOTALL)  # how most MP3s do
+_BETWEEN = 1 << 16  # bytes that are looked through for a further recording
 _UNKNOWN_SIZE = range(0x7FFF_F000, 0x8000_0000)  # what writers to a pipe put where they cannot know the size
 
 
@@ -108,9 +110,19 @@ def has_length(path: Path) -> bool:
         file.seek(behind)
         # A single frame more is of one recording whose first frame was not counted.
         more = size - behind > _FRAME_BYTES and file.read(2) in _FRAME
-        if more and behind > end:  # PyAV stumbles over tags in between
+        if (more and behind > end) or (not more and _another(file, behind)):  # PyAV stumbles over what is in between
             raise _several(path)
         return not more
+
+
+def _another(file: IO[bytes], place: int) -> bool:
+    """Whether a further MP3 begins soon behind this place, which need not be in a tag that is known here."""
+    file.seek(place)
+    for found in _BEGIN.finditer(file.read(_BETWEEN)):
+        file.seek(_past_tags(file, place + found.start()))
+        if file.read(2) in _FRAME:
+            return True
+    return False
 
 
 def _past_tags(file: IO[bytes], place: int) -> int:

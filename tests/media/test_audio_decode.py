@@ -267,6 +267,24 @@ def test_mp3s_joined_one_after_another(tmp_path, tag):
             assert recording.read(0, recording.length)[:, -2000:-1000].std() > 0.1
 
 
+@pytest.mark.parametrize(
+    "between",
+    [bytes(500), b"\xff" * 500, APE[32:] + APE[:32], RNG.bytes(5000)],
+    ids=["zeros", "ones", "APEv2 without a header", "anything"],
+)
+def test_mp3s_joined_with_something_in_between_are_refused(tmp_path, between):
+    path, two = noise(tmp_path / "a.mp3"), noise(tmp_path / "b.mp3", length=10_000).read_bytes()
+    one = path.read_bytes() + between
+    for end in (b"", b"ID3" + bytes(20)):
+        path.write_bytes(one + end)
+        with open_audio(path) as recording:
+            assert recording.length == 48_000
+    for further in (two, ID3 + two[_first_frame(two) :]):
+        path.write_bytes(one + further)
+        with pytest.raises(MediaError, match="several recordings"):
+            open_audio(path)
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_oggs_joined_one_after_another_are_refused(tmp_path, subtype):
     path = noise(tmp_path / "a.ogg", subtype)
