@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from denoise.arrays import from_tensor, to_tensor
+from denoise.arrays import from_tensor, to_tensor, transparent
 from denoise.devices import choose_device, choose_dtype, place
 from denoise.ensemble import check_ensemble
+from denoise.errors import UsageError
 from denoise.holes import check_holes, masks_for
 from denoise.media.mask import Mask
 from denoise.networks.inpainting import CELL, fill, fill_coarse, pull
@@ -72,6 +73,8 @@ class Inpainter:
             check_holes(one, "the picture")
         if strength == 0 or not any(one.any() for one in masks):
             return picture
+        if strength < 1 and (clear := transparent(kind)) is not None and (clear & masks[0]).any():
+            raise UsageError("What is transparent has no colour to mix with; leave out strength.")
         restored = torch.empty_like(batch)
         for filled, observed, holes in zip(restored, batch, masks, strict=True):
             for start, stop, rows in self.fill_rows(rows_of(observed), observed.shape, holes, strength):

@@ -207,6 +207,10 @@ def test_what_is_transparent_is_filled_and_opaque_then(tiny_inpainting_weights: 
         before, after = (np.asarray(one.convert("RGBA")) for one in (picture, inpainter(picture, mask)))
         assert (before[mask, 3] == 0).all() and (after[..., 3] == 255).all()
         assert (after[mask, :3] != before[mask, :3]).any() and np.array_equal(after[~mask], before[~mask])
+        assert inpainter(picture, mask, 0.0) is picture
+        with pytest.raises(UsageError, match="no colour to mix with"):
+            inpainter(picture, mask, 0.5)
+        inpainter(picture, np.roll(mask, 8, axis=1), 0.5)
 
 
 def test_big_endian_samples_come_back_so(tiny_inpainting_weights: Path) -> None:
