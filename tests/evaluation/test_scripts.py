@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import runpy
 import shutil
 import sys
@@ -65,14 +66,19 @@ def test_help_keeps_commands_in_lines_of_their_own(script: Load, capsys: pytest.
 
 @pytest.mark.parametrize("name", ["figure", *(name for name in SCRIPTS if "memory" not in name)])  # slow: new processes
 def test_a_wrong_request_ends_in_one_sentence(
-    name: str, script: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    script: Load,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(script("_common"), "PACKAGES", {})
     data = name in ("autoencoders", "awgn", "camera", "inpainting", "speech", "training")
     model = name not in ("autoencoders", "training")
     options = ["--data", "nothere"] * data + ["--model", "nope"] * model
     monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", *options])
-    with pytest.raises(SystemExit, match="2"):
+    # The level of the log, which one of them sets, is set back.
+    with caplog.at_level(logging.INFO, "lightning.pytorch"), pytest.raises(SystemExit, match="2"):
         runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     sentence = "There are no weights called 'nope'" if model else "nothere "
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"{name}.py: {sentence}")
