@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, Sigma
 from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
 from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
@@ -27,23 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Model = Annotated[str, typer.Option(help="Name of shipped weights (see `denoise models`) or a folder of weights.")]
-Sigma = Annotated[
-    str, typer.Option(help="Standard deviation of the noise on the 0..255 scale, or 'auto' to estimate it.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Ensemble = Annotated[
-    int,
-    typer.Option(
-        help="Pictures: average over 1, 2, 4 or 8 views, flipped and turned; better, and so many times slower."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
-Attenuation = Annotated[
-    float, typer.Option(help="Sound: make nothing quieter by more than so many dB; inf for no such limit.")
-]
 
 
 @app.command()

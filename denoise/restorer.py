@@ -162,14 +162,15 @@ class Restorer:
         @torch.inference_mode()
         def look(window: Tensor, _: tuple[slice, ...]) -> Tensor:
             observed, marked = window[:, :-1], window[:, -1:]
-            parts = [run(network, self.dtype, part) for part in as_colour(observed.to(self.device))]
-            flat = torch.stack([_is_flat(part, cell) for part in as_colour(observed)])
-            counts = (~flat | flat.all(0)).to(self.device)  # of the bands
-            level, weight = (torch.stack(both).mul(counts).sum(0) / counts.sum(0) for both in zip(*parts, strict=True))
+            colours = as_colour(observed.to(self.device))
+            told = [run(network, self.dtype, colour) for colour in colours]
+            flat = torch.stack([_is_flat(colour, cell) for colour in colours])
+            counts = ~flat | flat.all(0)  # of the bands
+            level, weight = (torch.stack(both).mul(counts).sum(0) / counts.sum(0) for both in zip(*told, strict=True))
             brightness = F.avg_pool2d(observed.mean(1, keepdim=True), cell)
-            parts = [brightness, _equal(observed, cell), flat.all(0), F.max_pool2d(marked, cell)]
-            known = [part.to(level) for part in parts]
-            return torch.cat([level, weight, *known], dim=1).repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+            seen = (brightness, _equal(observed, cell), flat.all(0), F.max_pool2d(marked, cell))
+            found = torch.cat([level, weight, *(part.to(level) for part in seen)], dim=1)
+            return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
         windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read_both, shape[1:], windows):

@@ -35,11 +35,8 @@ from denoise.media.audio_formats import RIFF, Source
 INFO = ("title", "copyright", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
 
 _IN_OTHER_WORDS = {"TDRC", "TDOR", "TIPL", "TMCL"}  # of ID3 2.4, which 2.3 says by other frames
-_OF_PROGRAMS = (
-    "itun",
-    "musicbrainz ",
-    "mp3gain_",
-)  # what players note about the coding, and names that stand there twice
+# What players note about the coding, and names that stand there twice
+_OF_PROGRAMS = ("itun", "musicbrainz ", "mp3gain_")
 _PICTURE = "metadata_block_picture"
 _AV_NAMES = {"track": "tracknumber", "disc": "discnumber", "album_artist": "albumartist", "sort_name": "titlesort"}
 _AV_NAMES |= {"album artist": "albumartist", "year": "date"}  # of APEv2

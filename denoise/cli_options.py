@@ -1,0 +1,23 @@
+"""Options that several verbs of the command share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Sigma = Annotated[
+    str, typer.Option(help="Standard deviation of the noise on the 0..255 scale, or 'auto' to estimate it.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Ensemble = Annotated[
+    int,
+    typer.Option(
+        help="Pictures: average over 1, 2, 4 or 8 views, flipped and turned; better, and so many times slower."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
+Attenuation = Annotated[
+    float, typer.Option(help="Sound: make nothing quieter by more than so many dB; inf for no such limit.")
+]
