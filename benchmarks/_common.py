@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from denoise import pretrained
 from denoise.errors import DenoiseError, UsageError
+from denoise.loading import load
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
 from denoise.sound import SoundRestorer
@@ -139,13 +140,17 @@ def write_large_photo(path: Path, megapixels: float, picture: Path | None = None
     large_photo(megapixels, picture).save(path, quality=92)
 
 
+def load_for(task: str, model: str, dtype: str = "auto", ensemble: int = 1, device: str = "auto") -> Any:
+    """Weights for a task (image, holes or sound); raises UsageError when they are for another one."""
+    if (theirs := pretrained.read_card(model).task) != task:
+        raise UsageError(f"The weights {model!r} are for {theirs}, this benchmark is of {task}; name others.")
+    return load(model, device, dtype, ensemble)
+
+
 def load_sound(model: str, dtype: str = "auto", device: str = "auto") -> SoundRestorer:
     """Weights for sound; `untrained` ones are drawn, which cost as much time and memory as others."""
     if model != UNTRAINED:
-        weights = pretrained.load(model)
-        if weights.card.medium != "sound":
-            raise UsageError(f"The weights {model} are not for sound; name others, or {UNTRAINED}.")
-        return SoundRestorer(weights.network, weights.card, device, dtype)
+        return cast(SoundRestorer, load_for("sound", model, dtype, device=device))
     network, generator = SpectralUNet(), torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         nn.init.normal_(

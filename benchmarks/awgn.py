@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import parser, record, report, run, write_json
+from _common import load_for, parser, record, report, run, write_json
 
 from denoise.errors import MediaError
 from denoise.evaluation.benchmark import Scores, evaluate
-from denoise.loading import load
 
 # PSNR in dB on CBSD68 at sigma 15, 25 and 50, as tabulated by Zhang et al., TPAMI 2021.
 PUBLISHED = {
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--ensemble", type=int, default=1, help="views to average over: 1, 2, 4 or 8")
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
-    restorer = load(chosen.model, dtype=chosen.dtype, ensemble=chosen.ensemble)
+    restorer = load_for("image", chosen.model, dtype=chosen.dtype, ensemble=chosen.ensemble)
 
     known: dict[float, Scores] = {}
     estimated: dict[float, Scores] = {}

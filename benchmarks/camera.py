@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import parser, record, report, require_peers, run, write_json
+from _common import load_for, parser, record, report, require_peers, run, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
 from denoise.errors import UsageError
 from denoise.evaluation.benchmark import corrupted, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
-from denoise.loading import load
 
 CORRUPTIONS = [f"camera:iso={iso},quality=90" for iso in (800, 3200, 12800)]
 FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
     require_peers(chosen.peers)
-    restorer = load(chosen.model, dtype=chosen.dtype)
+    restorer = load_for("image", chosen.model, dtype=chosen.dtype)
     paths = pictures_below(chosen.data)[:: chosen.every]
     sets = {spec: _pairs(paths, spec, chosen.crop) for spec in chosen.corruptions}
     print(f"{restorer!r}, {len(paths)} pictures of {chosen.data.name}", flush=True)

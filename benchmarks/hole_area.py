@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import best_seconds, large_photo, parser, report, run, write_json
+from _common import best_seconds, large_photo, load_for, parser, report, run, write_json
 from torch import Tensor
 
 from denoise.corruptions.masks import Scratches
-from denoise.loading import load
 from denoise.media.image import open_image
 from denoise.options import Options
 from denoise.picture_files import restore_picture_file
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--shares", type=float, nargs="+", default=[1e-5, 1e-4, 1e-3, 1e-2], help="of the area")
     options.add_argument("--repeats", type=int, default=1)
     chosen = options.parse_args(arguments)
-    inpainter = load(chosen.model, dtype=chosen.dtype)
+    inpainter = load_for("holes", chosen.model, dtype=chosen.dtype)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         photo, out = Path(folder, "photo.png"), Path(folder, "restored.png")

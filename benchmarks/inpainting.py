@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import macs_per_pixel, parser, record, report, require_peers, run, write_json
+from _common import load_for, macs_per_pixel, parser, record, report, require_peers, run, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +23,6 @@ from denoise.corruptions.base import Corruption
 from denoise.corruptions.masks import RandomPixels, Rectangles, Scratches, Text
 from denoise.evaluation.benchmark import corrupted, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
-from denoise.loading import load
 
 MASKS: dict[str, Corruption] = {
     "text": Text(size_px=(12, 28), share=0.1),
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = options.parse_args(arguments)
     require_peers(chosen.methods)
     torch.set_num_threads(1)
-    inpainter = load(chosen.model, dtype=chosen.dtype)
+    inpainter = load_for("holes", chosen.model, dtype=chosen.dtype)
     macs = macs_per_pixel(inpainter.network, inpainter.device)
     weights = f"{inpainter!r}, {macs / 1e3:.0f} thousand multiplications a pixel"
 

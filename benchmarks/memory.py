@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import in_new_process, parser, peak_bytes, report, run, write_json, write_large_photo
+from _common import in_new_process, load_for, parser, peak_bytes, report, run, write_json, write_large_photo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,10 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def restore(photo: Path, model: str, dtype: str) -> tuple[int, float]:
     """Restore a file; the peak of this process in bytes, and the seconds it took."""
-    from denoise.loading import load
     from denoise.picture_files import restore_picture_file
 
-    done = restore_picture_file(load(model, dtype=dtype), photo, photo.with_name("restored.jpg"))
+    done = restore_picture_file(load_for("image", model, dtype=dtype), photo, photo.with_name("restored.jpg"))
     return peak_bytes(), done.seconds
 
 

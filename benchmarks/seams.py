@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import large_photo, parser, report, run, write_json
+from _common import large_photo, load_for, parser, report, run, write_json
 from torch import Tensor
 
 from denoise.corruptions.spec import parse
 from denoise.errors import UsageError
-from denoise.loading import load
 from denoise.restorer import Restorer, window_px
 from denoise.windows import Windows
 
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     observed = damage(torch.from_numpy(clean)[None], torch.Generator().manual_seed(0)).observed[0]
 
     rows = []
-    restorers = [load(chosen.model, dtype=dtype) for dtype in (chosen.dtype, "float32")]
+    restorers = [load_for("image", chosen.model, dtype=dtype) for dtype in (chosen.dtype, "float32")]
     for restorer in {restorer.dtype: restorer for restorer in restorers}.values():
         default = restorer.windows
         one = replace(default, size=2 * max(observed.shape))

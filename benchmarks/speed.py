@@ -18,6 +18,7 @@ from _common import (
     best_seconds,
     finish,
     large_photo,
+    load_for,
     macs_per_pixel,
     matrix_gflops,
     parser,
@@ -29,7 +30,6 @@ from _common import (
 )
 from PIL import Image
 
-from denoise.loading import load
 from denoise.picture_files import restore_picture_file
 from denoise.restorer import Restorer
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--bm3d-px", type=int, default=256, help="side of the picture that BM3D gets")
     chosen = options.parse_args(arguments)
     require_peers(["BM3D"])
-    restorer = load(chosen.model, dtype=chosen.dtype)
+    restorer = load_for("image", chosen.model, dtype=chosen.dtype)
     print(f"{restorer!r}, {torch.get_num_threads()} threads", flush=True)
 
     peak = matrix_gflops(restorer.device, restorer.dtype, chosen.repeats)
