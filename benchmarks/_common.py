@@ -60,10 +60,11 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
     """The text of a script as it is written, and the defaults of its options."""
 
 
-def parser(description: str | None, model: str = "photo") -> argparse.ArgumentParser:
-    """Options that every script has."""
+def parser(description: str | None, model: str | None = "photo") -> argparse.ArgumentParser:
+    """Options that every script has; without a model where it measures none."""
     options = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
-    options.add_argument("--model", default=model, help="name or folder of weights")
+    if model is not None:
+        options.add_argument("--model", default=model, help="name or folder of weights")
     options.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     options.add_argument("--json", type=Path, help="also write the numbers to this file")
     return options
@@ -91,6 +92,11 @@ def record(model: str, name: str, figures: dict[str, Any]) -> None:
     weights = pretrained.load(model)
     card = replace(weights.card, metrics={**weights.card.metrics, name: figures})
     print(f"Recorded in {pretrained.save(pretrained.find(model), replace(weights, card=card))}")
+
+
+def which_of(every: int) -> str:
+    """Which pictures of a folder were taken, for the card."""
+    return "all pictures" if every == 1 else f"every {every}th picture"
 
 
 def machine() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import load_for, parser, record, report, require_peers, run, write_json
+from _common import load_for, parser, record, report, require_peers, run, which_of, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -83,8 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.record:
         ours = [row for row in rows if row["method"].startswith("ours")]
         figures = {row["corruption"]: f"{row['PSNR dB']:.2f} dB, SSIM {row['SSIM']:.4f}" for row in ours}
-        which = "all pictures" if chosen.every == 1 else f"every {chosen.every}th"
-        record(chosen.model, f"{chosen.data.name}, {which}, middle {chosen.crop} pixels", figures)
+        record(chosen.model, f"{chosen.data.name}, {which_of(chosen.every)}, middle {chosen.crop} pixels", figures)
     write_json(chosen.json, model=repr(restorer), data=chosen.data.name, pictures=len(paths), rows=rows)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import load_for, macs_per_pixel, parser, record, report, require_peers, run, write_json
+from _common import load_for, macs_per_pixel, parser, record, report, require_peers, run, which_of, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for row in rows
                 if row["set"] == folder.name and row["method"] == "ours"
             }
-            record(chosen.model, f"PSNR inside the holes, {folder.name}, every {chosen.every}", figures)
+            record(chosen.model, f"PSNR inside the holes, {folder.name}, {which_of(chosen.every)}", figures)
     write_json(chosen.json, model=repr(inpainter), every=chosen.every, rows=rows)
 
 

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.record:
         before, after = (asdict(means[name]) for name in ("noisy", ours))
         figures = {key: f"{before[key]:.3f} noisy, {after[key]:.3f} restored" for key in before}
-        record(chosen.model, f"{chosen.data.name}, {len(kept)} pairs", figures)
+        record(chosen.model, f"{'/'.join(chosen.data.resolve().parts[-2:])}, mean of {len(kept)} pairs", figures)
     write_json(chosen.json, model=repr(restorer), data=chosen.data.name, rows=rows, pesq_by_snr=by_level)
 
 

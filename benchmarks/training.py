@@ -46,7 +46,7 @@ class Clock(L.Callback):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser(__doc__)
+    options = parser(__doc__, model=None)
     options.add_argument("--data", type=Path, required=True, help="folder of pictures")
     options.add_argument("--steps", type=int, default=25)
     chosen = options.parse_args(arguments)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, Sigma
+from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, ListCorruptions, Sigma
 from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
 from denoise.errors import DenoiseError, UsageError
 from denoise.options import ATTENUATION_DB, Options
@@ -127,7 +125,7 @@ def restore(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def train(context: typer.Context) -> None:
-    """Train on your own pictures: denoise train RECIPE --data.root DIR [--init NAME] [--key value ...]."""
+    """Train on your own files: denoise train RECIPE --data.root DIR [--init NAME] [--key value ...]."""
     from denoise.training.main import train as run
 
     run(context.args)
@@ -217,6 +215,7 @@ def corrupt(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    names: ListCorruptions = False,  # noqa: ARG001  # its callback does it all
 ) -> None:
     """Damage a file on purpose: denoise corrupt photo.png --with gaussian:sigma=25+jpeg:quality=80 -o noisy.png."""
     from denoise.pipeline import corrupt_file, single_target
@@ -251,7 +250,8 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine()
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+        for finding in findings:
+            typer.echo(as_line(finding))
     else:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.what:14} {finding.text}")

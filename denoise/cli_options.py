@@ -21,3 +21,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 Attenuation = Annotated[
     float, typer.Option(help="Sound: make nothing quieter by more than so many dB; inf for no such limit.")
 ]
+
+
+def _list_corruptions(is_wanted: bool) -> None:
+    if is_wanted:
+        from denoise.corruptions.spec import describe
+
+        typer.echo("\n".join(describe()))
+        raise typer.Exit
+
+
+ListCorruptions = Annotated[
+    bool,
+    typer.Option("--list", help="Print all corruptions, with defaults.", is_eager=True, callback=_list_corruptions),
+]

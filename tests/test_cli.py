@@ -224,6 +224,18 @@ def test_evaluate_is_asked_for_nothing_in_vain(
     assert reason in capsys.readouterr().err
 
 
+def test_corruptions_are_listed_without_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "corrupt", "--list") == 0
+    assert "gaussian:sigma=25  White Gaussian noise" in capsys.readouterr().out
+
+
+def test_doctor_prints_one_object_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "doctor", "--json") == 0
+    assert all("what" in json.loads(line) for line in capsys.readouterr().out.splitlines())
+
+
 def test_unknown_weights(noisy_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "restore", noisy_png, "--model", "nonesuch") == 2
     assert "no weights called 'nonesuch'" in capsys.readouterr().err

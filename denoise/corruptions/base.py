@@ -21,8 +21,8 @@ class Corrupted:
 
     Shape:
         - observed, target: `[B, C, *S]`
-        - condition: `[B, K, *S]`, what the network is told about the damage (here K = 1: the noise level as a standard
-          deviation on the scale of the signal, 0..1), or None
+        - condition: `[B, K, *S]`, what the network is told about the damage, or None: with K = 1 the noise level as a
+          standard deviation on the scale of the signal, 0..1, or of holes the mask, 1 where the signal is lost
         - weight: `[B, 1, *S]`, where the loss counts and how much, or None for everywhere alike
     """
 

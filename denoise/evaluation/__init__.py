@@ -1,1 +1,1 @@
-"""Scores: PSNR and SSIM of a restorer on a folder of clean pictures."""
+"""Scores of a restorer: PSNR and SSIM on a folder of clean pictures, of filled holes too; PESQ and more on speech."""

@@ -61,30 +61,20 @@ def export(
     state = _read_checkpoint(Path(checkpoint))
     facts = _read_card(card)
     ours = state["denoise"]
-    metrics = ours["metrics"]
-    if noise_level is not None:  # what was measured with the checkpoint's own estimator does not hold for another
-        metrics = {key: value for key, value in metrics.items() if not _ESTIMATED.search(key)}
-    if blend is not None:  # nor with the checkpoint's own weights
-        metrics = {}
-    blended = {} if blend is None else {"blended": f"{share:g} of the weights {Path(blend).name} before"}
     described = pretrained.Card(
         **facts,
         name=Path(folder).resolve().name,
         recipe=ours["recipe"],
         commit=ours.get("commit") or commit(),
         metrics={
-            "validation": {key: round(float(value), 3) for key, value in metrics.items()},
-            "steps": int(state["global_step"]),
-            **blended,
+            "validation": {} if blend is not None else _validation(ours["metrics"], noise_level is not None),
+            "steps of the last training": int(state["global_step"]),
+            **({} if blend is None else {"blended": f"{share:g} of the earlier weights {Path(blend).name}"}),
         },
     )
-    parts = {}
-    for part in ("network", "noise_level"):
-        prefix = part + "."
-        tensors = {key.removeprefix(prefix): t for key, t in state["state_dict"].items() if key.startswith(prefix)}
-        parts[part] = pretrained.fill(ours["networks"][part], tensors, checkpoint) if part in ours["networks"] else None
-    assert parts["network"] is not None
-    kind = type(parts["network"]).__name__
+    network, estimator = (_part(part, state, checkpoint) for part in ("network", "noise_level"))
+    assert network is not None
+    kind = type(network).__name__
     if described.task not in _TASKS[kind]:
         raise UsageError(
             f"The card {card} is for {described.task} and the {kind} of {checkpoint} for {' or '.join(_TASKS[kind])}; "
@@ -93,12 +83,28 @@ def export(
     if noise_level is not None and kind != "UNet":
         raise UsageError(f"The {kind} of {checkpoint} is told no noise level; leave out --noise-level.")
     if blend is not None:
-        _blend(parts["network"], blend, share)
+        _blend(network, blend, share)
     if noise_level is not None:
-        parts["noise_level"] = pretrained.load(noise_level).noise_level
-        if parts["noise_level"] is None:
+        estimator = pretrained.load(noise_level).noise_level
+        if estimator is None:
             raise UsageError(f"The weights {noise_level} estimate no noise level; give others as --noise-level.")
-    return pretrained.save(folder, pretrained.Weights(parts["network"], parts["noise_level"], described))
+    return pretrained.save(folder, pretrained.Weights(network, estimator, described))
+
+
+def _validation(metrics: dict[str, Any], is_other_estimator: bool) -> dict[str, float]:
+    """What was measured in training, less what holds for the checkpoint's own estimator alone where it gets another."""
+    kept = {key: value for key, value in metrics.items() if not (is_other_estimator and _ESTIMATED.search(key))}
+    return {key: round(float(value), 3) for key, value in kept.items()}
+
+
+def _part(part: str, state: dict[str, Any], checkpoint: str | os.PathLike[str]) -> nn.Module | None:
+    """A network with the weights of the checkpoint; None where it has no such part."""
+    networks = state["denoise"]["networks"]
+    if part not in networks:
+        return None
+    prefix = part + "."
+    tensors = {key.removeprefix(prefix): t for key, t in state["state_dict"].items() if key.startswith(prefix)}
+    return pretrained.fill(networks[part], tensors, checkpoint)
 
 
 def _blend(network: nn.Module, name: str | os.PathLike[str], share: float) -> None:

@@ -134,8 +134,8 @@ def find_recipe(name: str) -> Path:
 
 
 def recipes() -> list[Path]:
-    """The shipped recipes; the model cards beside them are none."""
-    return sorted(path for path in _shipped().rglob("*.yaml") if not path.name.endswith(".card.yaml"))
+    """The shipped recipes."""
+    return sorted(_shipped().rglob("*.yaml"))
 
 
 def commit() -> str:

@@ -47,7 +47,8 @@ class Restoration(L.LightningModule):
             in place of the truth, so that the network learns to live with estimates.
         loss: called as `loss(restored, target, weight)`.
         validation_corruptions: name -> corruption, each measured on every validation picture.
-        optimizer: `adamw`, or `muon` for convolution kernels and AdamW for the rest.
+        optimizer: `adamw`, with the defaults of PyTorch, or `muon` for convolution kernels and AdamW without weight
+            decay for the rest.
         lr: peak learning rate.
         warmup_steps: steps until the peak.
         seed: of the corruption's draws.

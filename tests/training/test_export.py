@@ -63,7 +63,7 @@ def test_a_checkpoint_becomes_weights(tmp_path: Path, card: Path) -> None:
         "val/psnr_sigma25_blind_db": 30.1,
         "val/level_sigma25_error": 0.021,
     }
-    assert found.metrics["steps"] == 7
+    assert found.metrics["steps of the last training"] == 7
     assert found.data == CARD["data"]
     assert found.limits == ["All of them"]
     assert (found.licence, found.statistic) == ("CC0-1.0", "picture")
@@ -87,7 +87,11 @@ def test_the_mean_of_new_weights_and_those_before(tmp_path: Path, card: Path) ->
     weights = pretrained.load(export(_checkpoint(tmp_path), tmp_path / "out", card, None, tmp_path / "old", 0.25))
     for key, value in weights.network.state_dict().items():
         torch.testing.assert_close(value, 0.75 * new[key] + 0.25 * network.state_dict()[key], rtol=2e-3, atol=1e-4)
-    assert weights.card.metrics == {"validation": {}, "steps": 7, "blended": "0.25 of the weights old before"}
+    assert weights.card.metrics == {
+        "validation": {},
+        "steps of the last training": 7,
+        "blended": "0.25 of the earlier weights old",
+    }
     assert "validation" not in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(UsageError, match="of another network"):
         export(_checkpoint(tmp_path), tmp_path / "bad", card, None, "photo")
