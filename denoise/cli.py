@@ -340,7 +340,7 @@ def search(
 def tour(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the page to.")] = Path("tour"),
     effort: Annotated[float, typer.Option(help="Factor on the length of every training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of first weights, batches and corruptions.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train small autoencoders for about two minutes and write a page about what they did: start here."""
