@@ -42,8 +42,7 @@ from torch.nn import functional as F
 
 from denoise.corruptions.base import Compose, Corrupted, Corruption, Params
 from denoise.corruptions.image import Gaussian
-from denoise.detection import combined
-from denoise.detection_maps import code_distance
+from denoise.detection_maps import code_distance, combined
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import Contractive, KLCode, L1Code, estimate_jacobian_norm
 from denoise.tour.training import quiet

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from denoise.pipeline import Failure, Skipped, restore
     from denoise.pretrained import models
     from denoise.restorer import Restorer
-    from denoise.retrieval import Hit, IndexReport, index, search
+    from denoise.retrieval import IndexReport, index, search
+    from denoise.retrieval_book import Hit
     from denoise.sound import SoundRestorer
     from denoise.sound_files import SoundReport
     from denoise.streamer import Streamer
@@ -61,7 +62,7 @@ _HOMES = {
     "Detection": "denoise.detection",
     "Failure": "denoise.pipeline",
     "Finding": "denoise.detection",
-    "Hit": "denoise.retrieval",
+    "Hit": "denoise.retrieval_book",
     "IndexReport": "denoise.retrieval",
     "Inpainter": "denoise.inpainter",
     "Report": "denoise.picture_files",

@@ -265,10 +265,11 @@ def detect(
         Path,
         typer.Argument(help="Folder of pictures or recordings to judge, or one.", readable=False, show_default=False),
     ],
-    model: Annotated[str, typer.Option(help="Weights of an autoencoder, trained on normal ones.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Autoencoder weights, trained on other normal ones.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.", show_default=False)],
     normal: Annotated[
-        Path | None, typer.Option(help="Folder of normal ones to set the threshold by; by default DATA/normal.")
+        Path | None,
+        typer.Option(help="Folder of normal ones not trained on, 37 or more at the default rate; else DATA/normal."),
     ] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="Share of normal ones that may be reported.")] = 0.05,
     score: Annotated[str, typer.Option(help="error (of the reconstruction), code (distance) or both.")] = "both",
@@ -289,7 +290,7 @@ def detect(
     else:
         print_findings(found)
     if found.failures:
-        raise DenoiseError(f"{len(found.failures)} files could not be judged; they are named above.")
+        raise DenoiseError(f"{len(found.failures)} files could not be judged or drawn; they are named above.")
 
 
 @app.command()
@@ -339,7 +340,7 @@ def search(
 def tour(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the page to.")] = Path("tour"),
     effort: Annotated[float, typer.Option(help="Factor on the length of every training.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of first weights, batches and corruptions.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train small autoencoders for about two minutes and write a page about what they did: start here."""

@@ -9,22 +9,21 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from denoise.detection_maps import BANK, Examiner, Maps, write_picture_map, write_sound_map
+from denoise.detection_maps import BANK, Examiner, Maps, Score, combined, write_picture_map, write_sound_map
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import replacing
 from denoise.media.audio import is_audio
-from denoise.media.folders import files_below
+from denoise.media.folders import check_folder, files_below
 from denoise.media.image import is_image
 from denoise.options import check_seed
 from denoise.pipeline import Failure
 from denoise.sound import check_rate
 
 PathLike = str | os.PathLike[str]
-Score = Literal["error", "code", "both"]
 Pool = Literal["max", "mean"]
 Progress = Callable[[int, int, str], None]
 
@@ -60,7 +59,8 @@ class Detection:
     """Normal files that the threshold was set by"""
     findings: list[Finding]
     failures: list[Failure]
-    """Files that could not be judged, normal ones among them; named as in the findings where they are in the data"""
+    """Files that could not be judged, normal ones among them, or whose heat map could not be written; named as in the
+    findings where they are in the data"""
     scores: str
     """The table of all findings"""
 
@@ -84,7 +84,7 @@ def detect(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Detection:
-    """Find the files that are unlike normal ones; write `scores.csv` and a heat map of each to `maps/`.
+    """Find the files that are unlike normal ones; write `scores.csv` and a heat map of the score of each to `maps/`.
 
     A random half of the normal files gives the codes that distances are measured from, the other half the threshold:
     of normal files, no more than `false_alarm_rate` exceed it on average, whatever network and score are (split
@@ -96,7 +96,7 @@ def detect(
         model: weights of an `Autoencoder`.
         data: the folder to judge, searched recursively, or one file.
         out: folder to write to.
-        normal: folder of normal files; `normal` in the data by default, which then is not judged.
+        normal: folder of normal files; by default `normal` in the data, or beside one file. They are not judged.
         false_alarm_rate: of the normal files.
         score: `error` of the reconstruction, distance of the `code`, or `both`: the root of that error times the
             distance.
@@ -118,8 +118,7 @@ def detect(
     if not 0 < false_alarm_rate < 1:
         raise UsageError(f"A false-alarm rate of {false_alarm_rate:g} is out of range; give one between 0 and 1.")
     data, out = Path(data), Path(out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; name a folder for the report.")
+    check_folder(out)
     if os.path.realpath(out) == os.path.realpath(data):
         raise UsageError(f"The folder for the report {out} is the input folder; choose another with -o.")
     if bands < 1:
@@ -131,6 +130,8 @@ def detect(
     _check_table(out / "scores.csv")
     examiner = Examiner(model, rate_hz, bands, device)
     usual = _normal_files(data, normal, out, examiner.card.medium)
+    half = len(usual) // 2
+    _rank(len(usual) - half, false_alarm_rate)  # before the work, not after
     own = {path.resolve() for path in usual}
     found = _files(data, out, examiner.card.medium)
     judged = [path for path in found if path.resolve() not in own]
@@ -142,7 +143,6 @@ def detect(
 
     order = torch.randperm(len(usual), generator=torch.Generator().manual_seed(seed)).tolist()
     shuffled = [usual[k] for k in order]
-    half = len(usual) // 2
     remembered = work.remember(shuffled[:half], seed)
     calibration, brightest = work.calibrate(shuffled[half:])
     threshold = conformal_threshold(calibration, false_alarm_rate)
@@ -152,16 +152,11 @@ def detect(
         name = work.name(path)
         if (examined := work.examine(path)) is None:
             continue
-        signal, maps, strangeness = examined
+        strangeness = examined.strangeness
         p_value = (1 + sum(value >= strangeness for value in calibration)) / (len(calibration) + 1)
-        error, distance = (_pooled(values, pool) for values in (maps.cell_errors, maps.distances))
+        error, distance = (_pooled(values, pool) for values in (examined.maps.cell_errors, examined.maps.distances))
         findings.append(Finding(name, error, distance, strangeness, p_value, strangeness > threshold))
-        target = out / "maps" / f"{name}.png"
-        _make_folder(target.parent)
-        if examiner.card.medium == "sound":
-            write_sound_map(target, signal, maps.errors, brightest, rate_hz)
-        else:
-            write_picture_map(target, maps.errors, brightest)
+        work.draw(out / "maps" / f"{name}.png", examined, brightest, name)
     _make_folder(out)
     _write_scores(out / "scores.csv", findings, work.failures)
     return Detection(
@@ -187,14 +182,26 @@ def conformal_threshold(scores: Sequence[float], false_alarm_rate: float) -> flo
     >>> conformal_threshold([float(k) for k in range(1, 20)], 0.05)
     19.0
     """
-    rank = math.ceil(round((len(scores) + 1) * (1 - false_alarm_rate), 9))
-    if rank > len(scores):
+    return sorted(scores)[_rank(len(scores), false_alarm_rate) - 1]
+
+
+def _rank(count: int, false_alarm_rate: float) -> int:
+    """Which of so many scores, from 1, is the threshold; raises UsageError where these are too few."""
+    rank = math.ceil(round((count + 1) * (1 - false_alarm_rate), 9))
+    if rank > count:
         needed = math.ceil(round(1 / false_alarm_rate, 9)) - 1
         raise UsageError(
-            f"{len(scores)} held-out normal files cannot promise a false-alarm rate of {false_alarm_rate:g}: that "
+            f"{count} held-out normal files cannot promise a false-alarm rate of {false_alarm_rate:g}: that "
             f"takes {needed}, and as many again to measure code distances from; give more, or a higher rate."
         )
-    return sorted(scores)[rank - 1]
+    return rank
+
+
+class _Examined(NamedTuple):
+    signal: torch.Tensor
+    maps: Maps
+    heat: torch.Tensor
+    strangeness: float
 
 
 class _Work:
@@ -238,16 +245,16 @@ class _Work:
         return len(known)
 
     def calibrate(self, paths: Sequence[Path]) -> tuple[list[float], float]:
-        """Scores of normal files, and the largest error of a pixel in all of them."""
+        """Scores of normal files, and the largest value of a pixel in the heat maps of all of them."""
         scores, brightest = [], 0.0
         for path in paths:
             if (examined := self.examine(path)) is not None:
-                scores.append(examined[2])
-                brightest = max(brightest, float(examined[1].errors.max()))
+                scores.append(examined.strangeness)
+                brightest = max(brightest, float(examined.heat.max()))
         return scores, brightest
 
-    def examine(self, path: Path) -> tuple[torch.Tensor, Maps, float] | None:
-        """The signal of a file, what is strange in it, and its score."""
+    def examine(self, path: Path) -> _Examined | None:
+        """The signal of a file, what is strange in it, and its score; None where there is none."""
         if (signal := self.read(path)) is None:
             return None
         maps = self.examiner.maps(signal)
@@ -256,12 +263,19 @@ class _Work:
             "code": maps.distances,
             "both": combined(maps.cell_errors, maps.distances),
         }[self.score]
-        return signal, maps, _pooled(cells, self.pool)
+        return _Examined(signal, maps, self.examiner.heat(maps, self.score), _pooled(cells, self.pool))
 
-
-def combined(errors: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
-    """The score `both`, of any shape: what is restored with ease may have a code that no normal one has."""
-    return errors.sqrt() * distances
+    def draw(self, target: Path, examined: _Examined, brightest: float, name: str) -> None:
+        """Write the heat map of a file; where that fails, the file is among the failures."""
+        try:
+            _make_folder(target.parent)
+            if self.examiner.card.medium == "sound":
+                rate_hz = self.examiner.rate_hz
+                write_sound_map(target, examined.signal, examined.heat, brightest, rate_hz, self.score)
+            else:
+                write_picture_map(target, examined.heat, brightest)
+        except MediaError as error:
+            self.failures.append(Failure(name, str(error)))
 
 
 def _pooled(cells: torch.Tensor, pool: Pool) -> float:
@@ -269,19 +283,24 @@ def _pooled(cells: torch.Tensor, pool: Pool) -> float:
 
 
 def _files(folder: Path, out: Path, medium: str) -> list[Path]:
-    """The pictures or the recordings of a folder, without hidden ones and those of a report inside."""
+    """The pictures or the recordings of a folder, without hidden ones and those of reports inside."""
     kind = is_audio if medium == "sound" else is_image
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; check the name.")
-    return files_below(folder, kind, out)
+    found = files_below(folder, kind, out)
+    maps = {place for path in found for place in path.relative_to(folder).parents if place.name == "maps"}
+    drawn = {place for place in maps if _is_table((folder / place).with_name("scores.csv"))}
+    return [path for path in found if drawn.isdisjoint(path.relative_to(folder).parents)]
 
 
 def _normal_files(data: Path, normal: PathLike | None, out: Path, medium: str) -> list[Path]:
-    folder = data / "normal" if normal is None else Path(normal)
+    folder = (data if data.is_dir() else data.parent) / "normal" if normal is None else Path(normal)
     if normal is None and not folder.is_dir():
         raise UsageError(f"What is normal? Give a folder of {_NAMES[medium]} as --normal, or put it at {folder}.")
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        raise UsageError(f"The report {out} would lie among normal files, in {folder}; choose another folder with -o.")
     paths = _files(folder, out, medium)
     if len(paths) < 2:
         raise UsageError(f"There are {len(paths)} {_NAMES[medium]} in {folder}; give at least two normal ones.")
@@ -296,22 +315,30 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_table(path: Path) -> None:
-    if path.is_file():
+    if path.is_file() and not _is_table(path):
+        raise UsageError(f"{path} exists and is not of a report; choose another folder with -o.")
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is one that `_write_scores` wrote."""
+    try:
         with path.open("rb") as file:
-            first = file.readline(1000)
-        if first.strip() != ",".join(_COLUMNS).encode():
-            raise UsageError(f"{path} exists and is not of a report; choose another folder with -o.")
+            return file.readline(1000).strip() == ",".join(_COLUMNS).encode()
+    except OSError:
+        return False
 
 
 def _write_scores(path: Path, findings: Sequence[Finding], failures: Sequence[Failure]) -> None:
+    """A row for each file that was judged or could not be, with what went wrong in the last column."""
     text = io.StringIO()
+    problems = {failure.source: failure.error for failure in failures}
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     for found in findings:
         numbers = [f"{value:.6g}" for value in (found.error, found.code_distance, found.value, found.p_value)]
-        table.writerow([found.file, *numbers, int(found.anomaly), ""])
-    for failure in failures:
-        table.writerow([failure.source, "", "", "", "", "", failure.error])
+        table.writerow([found.file, *numbers, int(found.anomaly), problems.pop(found.file, "")])
+    for source, problem in problems.items():
+        table.writerow([source, "", "", "", "", "", problem])
     with replacing(path) as file:
         file.write(text.getvalue().encode(errors="surrogateescape"))  # names need not be text
 

@@ -80,6 +80,8 @@ class Restorer:
         self.card = card
         self.ensemble = check_ensemble(ensemble)
         self.network = place(network, self.device)
+        self.takes_level = bool(getattr(network, "takes_level", True))
+        """Whether the network is told how much noise there is"""
         self.noise_level = None if noise_level is None else place(noise_level, self.device)
         parts = [network] if noise_level is None else [network, noise_level]
         multiple_of = math.lcm(*(int(part.multiple_of) for part in parts))  # type: ignore[arg-type]
@@ -136,7 +138,14 @@ class Restorer:
         yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
 
     def noise(self, read: Read, shape: Sequence[int], sigma: Sigma, silent: Silent | None = None) -> Noise:
-        """The noise that `sigma` says a picture has: one level, or what `estimate` finds where it is `auto`."""
+        """The noise that `sigma` says a picture has: one level, or what `estimate` finds where it is `auto`.
+
+        A network that is told of none has a level of 0; raises UsageError for another.
+        """
+        if not self.takes_level:
+            if sigma != "auto":
+                raise UsageError("These weights restore without a noise level; leave sigma out.")
+            return Noise(0.0)
         return self.estimate(read, shape, silent) if sigma == "auto" else Noise(float(sigma))
 
     def estimate(self, read: Read, shape: Sequence[int], silent: Silent | None = None) -> Noise:

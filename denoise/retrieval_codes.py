@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +16,7 @@ from denoise import pretrained
 from denoise.arrays import to_tensor
 from denoise.errors import UsageError
 from denoise.media.image import open_image
+from denoise.media.image_frame import pillow_frame
 from denoise.networks.autoencoder import Autoencoder
 
 MOST_PATCHES = 1024
@@ -110,18 +112,11 @@ class Coder:
         return Codes(boxes, torch.cat(vectors))
 
     def read(self, picture: Any) -> Tensor:
-        """A file (its first frame, as a viewer shows it) or a picture in memory, in as many bands as the network takes.
+        """What `as_seen` sees, in as many bands as the network takes; raises as that does.
 
         Shape: `-> [C, H, W]` float32, 0..1
-
-        Raises:
-            UsageError, MediaError: it is no picture or cannot be read.
         """
-        if isinstance(picture, str | os.PathLike):
-            with open_image(Path(picture)) as source:
-                signal = torch.from_numpy(source.seen())
-        else:
-            signal = to_tensor(picture)[0][0].expand(3, -1, -1)
+        signal = as_seen(picture)
         return signal.mean(0, keepdim=True) if self.network.channels == 1 else signal
 
     @torch.no_grad()
@@ -129,6 +124,25 @@ class Coder:
         codes = [self.network.encode(part.contiguous()) for part in torch.split(batch, _BATCH)]
         code = torch.cat(codes)
         return (code if self.patch else F.adaptive_avg_pool2d(code, _POOLED)).flatten(1).contiguous()
+
+
+def as_seen(picture: Any) -> Tensor:
+    """A file (its first frame) or a picture in memory as a viewer shows it, what is transparent on white.
+
+    Shape: `-> [3, H, W]` float32, 0..1
+
+    Raises:
+        UsageError, MediaError: it is no picture, more than one, or cannot be read.
+    """
+    if isinstance(picture, str | os.PathLike):
+        with open_image(Path(picture)) as source:
+            return torch.from_numpy(source.seen())
+    batch, _ = to_tensor(picture)
+    if len(batch) != 1:
+        raise UsageError(f"A batch of {len(batch)} pictures was given; search for one at a time.")
+    if isinstance(picture, Image.Image):
+        return torch.from_numpy(pillow_frame(picture, 8).seen(0, picture.height))
+    return batch[0].expand(3, -1, -1)
 
 
 def _resize(picture: Tensor, height: int, width: int) -> Tensor:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from denoise.arrays import to_tensor
 from denoise.compare import as_picture
 from denoise.errors import DenoiseError, UsageError
 from denoise.media.atomic import check_place, replacing
-from denoise.media.image import open_image
 from denoise.media.image_formats import format_of
+from denoise.retrieval_codes import as_seen
 
 _SIDE_PX, _TEXT_PX, _GAP_PX, _COLUMNS = 180, 40, 12, 6
 
@@ -58,10 +55,9 @@ def write_sheet(query: Any, hits: Sequence[Found], path: Path) -> None:
 
 def _thumbnail(source: Any, box: tuple[int, int, int, int] | None) -> Image.Image:
     try:
-        pixels = _pixels(source)
+        full = as_picture(as_seen(source).numpy())
     except DenoiseError:
         return Image.new("RGB", (_SIDE_PX, _SIDE_PX), "#e5e7eb")
-    full = as_picture(pixels)
     method = Image.Resampling.NEAREST if max(full.size) < _SIDE_PX else Image.Resampling.LANCZOS
     small = ImageOps.contain(full, (_SIDE_PX, _SIDE_PX), method)
     if box is not None:
@@ -71,16 +67,9 @@ def _thumbnail(source: Any, box: tuple[int, int, int, int] | None) -> Image.Imag
     return small
 
 
-def _pixels(source: Any) -> np.ndarray:
-    """Shape: `[3, H, W]`, 0..1."""
-    if isinstance(source, str | os.PathLike):
-        with open_image(Path(source)) as picture:
-            return picture.seen()
-    bands = to_tensor(source)[0][0].numpy()
-    return np.asarray(bands if len(bands) == 3 else np.repeat(bands, 3, axis=0))
-
-
 def _shorten(text: str, draw: ImageDraw.ImageDraw, font: Any) -> str:
+    """As much of a text as fits under a picture, in one line."""
+    text = " ".join(text.split())
     if draw.textlength(text, font) <= _SIDE_PX:
         return text
     while text and draw.textlength(text + "...", font) > _SIDE_PX:

@@ -24,6 +24,17 @@ def test_compare_shows_before_after_and_difference(noisy_png: Path, tiny_weights
     assert np.array_equal(sheet[28:, 72:136], restored)
 
 
+def test_the_comparison_shows_what_is_transparent_on_white(tiny_weights: Path, tmp_path: Path) -> None:
+    picture = Image.fromarray(photo()).convert("RGBA")
+    picture.paste((0, 0, 0, 0), (0, 0, 32, 48))
+    picture.save(tmp_path / "cut out.png")
+    restore(tmp_path / "cut out.png", tiny_weights, compare=tmp_path / "compare.png", sigma=30)
+    sheet = np.asarray(Image.open(tmp_path / "compare.png"))[28:]
+    before, after, removed = (sheet[:, left : left + 64] for left in (0, 72, 144))
+    assert (before[:, :32] == 255).all() and (after[:, :32] == 255).all() and (removed[:, :32] == 128).all()
+    assert np.array_equal(before[:, 32:], photo()[:, 32:])
+
+
 def test_the_comparison_replaces_neither_input_nor_output(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
     before = noisy_png.read_bytes()
     for compare in (noisy_png, tmp_path / "out.png"):

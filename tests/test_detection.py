@@ -13,8 +13,8 @@ from PIL import Image
 import denoise.detection_maps as maps_module
 from denoise import pretrained
 from denoise.detection import conformal_threshold, detect
-from denoise.detection_maps import Examiner, code_distance
-from denoise.errors import UsageError
+from denoise.detection_maps import Examiner, Maps, _cell_means, code_distance
+from denoise.errors import MediaError, UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.logmel import log_mel
 from denoise.windows import Windows
@@ -155,9 +155,101 @@ def test_windows_change_nothing(tmp_path: Path, side: int | None) -> None:
 def test_code_distance() -> None:
     bank = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
     same, between, opposite = code_distance(torch.tensor([[5.0, 0.0], [1.0, 1.0], [-1.0, 0.0]]), bank, 1).tolist()
-    assert same == pytest.approx(0, abs=1e-3)
+    assert same == pytest.approx(0, abs=1e-6)
     assert between == pytest.approx(2 * math.sin(math.pi / 8), rel=1e-4)
     assert opposite == pytest.approx(2**0.5, rel=1e-4)
+
+
+def test_small_distances_are_exact() -> None:
+    bank = torch.nn.functional.normalize(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)))
+    near = bank + 1e-4 * torch.randn(60, 16, generator=torch.Generator().manual_seed(1))
+    for count in (1, 3):
+        apart = torch.nn.functional.normalize(near.double())[:, None] - bank.double()
+        exact = apart.norm(dim=-1).sort(dim=1).values[:, :count].mean(1)
+        torch.testing.assert_close(code_distance(near, bank, count).double(), exact, rtol=1e-2, atol=1e-6)
+    assert code_distance(bank, bank, 1).max() < 1e-6
+
+
+def test_means_over_cells() -> None:
+    errors = torch.arange(15.0).view(3, 5)
+    expected = torch.tensor([[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]])  # of 2 x 2, 2 x 1, 1 x 2 and 1 x 1 pixels
+    torch.testing.assert_close(_cell_means(errors, (2, 2)), expected)
+
+
+def test_the_heat_is_what_the_score_is_made_of(tmp_path: Path) -> None:
+    examiner = Examiner(_weights(tmp_path / "m"), device="cpu")
+    errors, distances = torch.rand(5, 7), torch.rand(2, 2)
+    maps = Maps(errors, _cell_means(errors, (SIDE, SIDE)), distances)
+    spread = torch.stack([torch.stack([distances[y // SIDE, x // SIDE] for x in range(7)]) for y in range(5)])
+    assert examiner.heat(maps, "error").equal(errors.sqrt())
+    assert examiner.heat(maps, "code").equal(spread)
+    assert examiner.heat(maps, "both").equal(errors.sqrt() * spread)
+
+
+def test_the_map_shows_what_was_scored(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for k in range(20):
+        _save(tmp_path / "in" / "normal" / f"{k}.png", draw.normal(100, 2, (24, 24)).astype(np.uint8))
+    odd = draw.normal(100, 2, (24, 24))
+    odd[8:16, 8:16] = 100 + 30 * np.tile(np.arange(4), 2)  # planes: restored well, of another code
+    _save(tmp_path / "in" / "odd.png", odd.astype(np.uint8))
+    found = detect(_weights(tmp_path / "m"), tmp_path / "in", tmp_path / "out", false_alarm_rate=0.1, score="code")
+    assert found.findings[0].anomaly
+    with Image.open(tmp_path / "out" / "maps" / "odd.png.png") as image:
+        heat = np.asarray(image.convert("L")).astype(int)
+    inside = heat[8:16, 8:16].mean()
+    heat[8:16, 8:16] = 0
+    assert inside > heat.max()
+
+
+def test_a_report_is_no_input(pictures: Path, tmp_path: Path) -> None:
+    weights = _weights(tmp_path / "m")
+    for out in (pictures / "normal", pictures / "normal" / "report"):
+        with pytest.raises(UsageError, match="would lie among normal files"):
+            detect(weights, pictures, out, false_alarm_rate=0.1)
+    _save(pictures / "maps" / "of a city.png", _slope(23, 33, 300))  # no report's
+    first = detect(weights, pictures, pictures / "report 1", false_alarm_rate=0.1)
+    second = detect(weights, pictures, pictures / "report 2", false_alarm_rate=0.1)
+    assert second.findings == first.findings and len(first.findings) == 8
+
+
+def test_what_cannot_be_done_is_said_before_the_work(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told: list[object] = []
+    for changes, message in (
+        ({"false_alarm_rate": 0.01}, "25 held-out normal files cannot promise"),
+        ({"out": tmp_path / "file" / "below"}, "is a file"),
+    ):
+        arguments = {"out": tmp_path / "out", "progress": lambda *step: told.append(step), **changes}
+        with pytest.raises(UsageError, match=message):
+            detect(_weights(tmp_path / "m"), pictures, **arguments)
+    assert not told
+
+
+def test_a_map_that_cannot_be_written_costs_no_more(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "maps" / "line" / "bad 0.png.png").mkdir(parents=True)
+    found = detect(_weights(tmp_path / "m"), pictures, tmp_path / "out", false_alarm_rate=0.1)
+    assert [failure.source for failure in found.failures] == ["line/bad 0.png"]
+    row = _rows(tmp_path / "out" / "scores.csv")["line/bad 0.png"]
+    assert row["anomaly"] == "1" and "could not be written" in row["problem"]
+    assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 8
+    assert (tmp_path / "out" / "maps" / "line" / "bad 1.png.png").is_file()
+
+
+def test_one_file_among_normal_ones(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "line" / "bad 0.png").rename(pictures / "bad.png")
+    found = detect(_weights(tmp_path / "m"), pictures / "bad.png", tmp_path / "out", false_alarm_rate=0.1)
+    assert [(finding.file, finding.anomaly) for finding in found.findings] == [("bad.png", True)]
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    alpha = np.repeat(np.uint8([0, 255]), 5)[:, None].repeat(11, 1)
+    cut = np.dstack([_slope(10, 11, 0)] * 3 + [alpha])
+    _save(tmp_path / "cut out.png", cut)
+    cut[:5] = 255
+    _save(tmp_path / "flat.png", cut[..., :3].copy())
+    examiner = Examiner(_weights(tmp_path / "m"), device="cpu")
+    torch.testing.assert_close(examiner.read(tmp_path / "cut out.png"), examiner.read(tmp_path / "flat.png"))
 
 
 def test_bands(tmp_path: Path, tiny_weights: Path) -> None:
@@ -238,3 +330,14 @@ def test_refusals(pictures: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             detect(**{"model": weights, "data": pictures, "out": tmp_path / "out", **changes})
     assert not (tmp_path / "out").exists()
+
+
+def test_recordings_with_nothing_in_the_band_are_not_judged(tmp_path: Path) -> None:
+    examiner = Examiner(_weights(tmp_path / "m", "sound"), bands=16, device="cpu")
+    high = 0.5 * np.sin(2 * np.pi * 20_000 * np.arange(48_000) / 48_000)
+    ramp = np.hanning(48_000)
+    opposite = np.stack([_tone(0), -_tone(0) * 1.0001], axis=-1)
+    for sound, rate_hz in ((high * ramp, 48_000), (opposite, 16_000)):
+        soundfile.write(tmp_path / "nothing.wav", sound, rate_hz, subtype="FLOAT")
+        with pytest.raises(MediaError, match="leaves nothing at 16000 Hz"):
+            examiner.read(tmp_path / "nothing.wav")

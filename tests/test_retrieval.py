@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from denoise import pretrained, retrieval
+from denoise import pretrained, retrieval_book
 from denoise.errors import MediaError, UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.retrieval import index, search
@@ -280,10 +281,93 @@ def test_a_missing_extra_is_named(photos: Path, model: Path, tmp_path: Path, mon
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(retrieval, "import_module", missing)
+    monkeypatch.setattr(retrieval_book, "import_module", missing)
     for call in (
         lambda: index(photos, tmp_path / "index", model),
         lambda: search(photos / "0.png", tmp_path / "index"),
     ):
         with pytest.raises(UsageError, match=r"denoise-toolkit\[search\]"):
             call()
+
+
+def test_plain_patches_tell_nothing(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for seed in range(8):
+        sheet = np.full((160, 160, 3), 255, np.uint8)
+        sheet[50:110, 50:110] = _picture(seed, 60, 60)
+        Image.fromarray(sheet).save(tmp_path / "photos" / f"{seed}.png")
+        if seed == 7:
+            crop = sheet[30:110, 20:120]
+    index(tmp_path / "photos", tmp_path / "index", model)
+    first, second = search(crop, tmp_path / "index", 2, patches=True)
+    assert Path(first.path).name == "7.png" and first.distance < 0.8 * second.distance
+    plain = search(np.full((60, 60, 3), 255, np.uint8), tmp_path / "index", patches=True)
+    assert plain and plain[0].distance == pytest.approx(0, abs=1e-6)  # where all are plain, any will do
+
+
+def test_what_is_transparent_is_white(model: Path, tmp_path: Path) -> None:
+    shown = _picture(1)
+    alpha = np.zeros((96, 128), np.uint8)
+    alpha[30:60, 40:90] = 255
+    shown[alpha == 0] = 255
+    hidden = np.where(alpha[..., None] == 0, 0, shown).astype(np.uint8)
+    image = Image.fromarray(np.dstack([hidden, alpha]))
+    image.save(tmp_path / "cut out.png")
+    coder = Coder(model)
+    for query in (tmp_path / "cut out.png", image):
+        torch.testing.assert_close(coder.read(query), coder.read(shown))
+
+
+def test_one_picture_at_a_time(photos: Path, model: Path, tmp_path: Path) -> None:
+    index(photos, tmp_path / "index", model)
+    assert search(torch.rand(1, 3, 32, 32), tmp_path / "index", 1)
+    with pytest.raises(UsageError, match="batch of 2 pictures"):
+        search(torch.rand(2, 3, 32, 32), tmp_path / "index")
+
+
+def test_names_with_line_breaks_stand_in_one_line(photos: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "0.png", photos / "a\nb.png")
+    index(photos, tmp_path / "index", model)
+    search(photos / "0.png", tmp_path / "index", 9, sheet=tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_what_cannot_be_written_is_said_before_the_work(
+    photos: Path, model: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delattr(Coder, "read")
+    with pytest.raises(UsageError, match="file is a file; choose a folder"):
+        index(photos, tmp_path / name, model)
+
+
+def test_weights_that_moved_are_found_from_then_on(photos: Path, model: Path, tmp_path: Path) -> None:
+    out, moved = tmp_path / "index", tmp_path / "moved"
+    index(photos, out, shutil.copytree(model, tmp_path / "weights"))
+    (tmp_path / "weights").rename(moved)
+    assert index(photos, out, moved).unchanged == 6
+    assert search(photos / "0.png", out, 1)
+
+
+def test_a_broken_file_is_no_reason_to_write(photos: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    index(photos, out, model)
+    (photos / "0.png").write_bytes(b"no picture")
+    assert "0.png" in index(photos, out).failures
+    assert not any(hit.path.endswith("0.png") for hit in search(_picture(0), out))
+    before = (out / "index.json").stat().st_mtime_ns
+    assert "0.png" in index(photos, out).failures
+    assert (out / "index.json").stat().st_mtime_ns == before
+
+
+def test_a_search_reads_what_it_compares(photos: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    index(photos, out, model)
+    for kind, patches in (("whole", True), ("patches", False)):
+        (file,) = out.glob(f"{kind}-*.faiss")
+        file.rename(tmp_path / "away")
+        assert search(photos / "0.png", out, 1, patches=patches)
+        with pytest.raises(MediaError, match="cannot be read"):
+            search(photos / "0.png", out, 1, patches=not patches)
+        (tmp_path / "away").rename(file)

@@ -7,11 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+from denoise.corruptions.image import Gaussian
 from denoise.errors import MediaError, UsageError
+from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import KLCode
 from denoise.tour import Tour, digits, figures, plane, write_tour
 from denoise.tour.training import TRAININGS, Trainings
 from denoise.training.arrays import load_digits
+from denoise.training.autoencoders import DenoisingAutoencoder
 
 
 class _Page(HTMLParser):
@@ -153,3 +156,21 @@ def test_overlap_is_the_jaccard_index_over_unlike_pairs() -> None:
 def test_the_same_seed_trains_the_same() -> None:
     first, second = (plane.memorise(Trainings(0.005, seed=3)) for _ in range(2))
     assert first.line.equal(second.line)
+
+
+def test_another_seed_draws_another_corruption() -> None:
+    one = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))  # no choice of examples
+
+    def trained(seed: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        module = DenoisingAutoencoder(Autoencoder(1, widths=(), code=3, side=8), Gaussian(50))
+        return Trainings(0.01, seed).fit(module, one, 200).encode(one)
+
+    assert trained(1).equal(trained(1))
+    assert not trained(1).equal(trained(2))
+
+
+def test_seeds_that_cannot_be_mixed_are_refused(tmp_path: Path) -> None:
+    for seed in (-1, 2**62):
+        with pytest.raises(UsageError, match=r"(?i)seed"):
+            write_tour(tmp_path / "tour", 0.01, seed)

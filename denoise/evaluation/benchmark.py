@@ -40,7 +40,8 @@ class Scores:
     sigma: float
     """Noise level that was used, on the 0..255 scale"""
     sigma_error: float | None
-    """|used - true| / true, the truth being the mean of the corruption's own map; None if it adds no noise"""
+    """|used - true| / true, the truth being the mean of the corruption's own map; None if it adds no noise, or the
+    network is told of none"""
     megapixels_per_s: float
     failures: dict[str, str] = field(default_factory=dict)
     """File -> why it could not be scored"""
@@ -91,7 +92,7 @@ def evaluate(
         scores.append(tuple(score(x, clean) for score in (psnr_db, ssim) for x in (observed, restored)))
         levels.append(noise.sigma)
         truth = 0.0 if seen.condition is None else 255 * float(seen.condition.mean())
-        if truth > 0:
+        if truth > 0 and restorer.takes_level:
             errors.append(abs(levels[-1] - truth) / truth)
         if progress is not None:
             progress(len(scores) + len(failures), len(paths), path.name)
@@ -132,8 +133,8 @@ def corrupted(
 ) -> Iterator[tuple[Path, Tensor, Corrupted]]:
     """Each file, its clean picture `[C, H, W]` (of several frames the first), and what the corruption makes of it.
 
-    A file that cannot be read, or is too small to be scored, goes to `failures` with the reason; without them it is
-    raised.
+    A file that cannot be read, is too small to be scored, or has bands that the corruption is not for goes to
+    `failures` with the reason; without them it is raised.
     """
     damage = damage_of(corruption)
     for path in paths:
@@ -142,10 +143,11 @@ def corrupted(
                 frame = next(picture.frames)
                 clean = torch.from_numpy(frame.read(0, frame.size[1]))
             require_size(clean)
+            generator = torch.Generator().manual_seed(zlib.crc32(os.fsencode(path.name)))
+            seen = damage(clean[None], generator)
         except (MediaError, UsageError) as error:
             if failures is None:
                 raise
             failures[str(path)] = str(error)
             continue
-        generator = torch.Generator().manual_seed(zlib.crc32(os.fsencode(path.name)))
-        yield path, clean, damage(clean[None], generator)
+        yield path, clean, seen

@@ -193,19 +193,21 @@ def evaluate_pairs(
 def pairs_in(folder: Path) -> list[Pair]:
     """Pairs of recordings in a folder, in order.
 
-    They are `noisy/NAME` and `clean/NAME`, or `noisy_NAME` and `clean_NAME` side by side. A table `pairs.csv` in the
-    folder may tell signal-to-noise ratios: its column `noisy` is the path of the file below the folder or below
-    `noisy/`, or its name where no other is called so; its column `snr` the dB.
+    They are `noisy/NAME` and `clean/NAME`, where the case of `noisy` and `clean` does not matter, or `noisy_NAME` and
+    `clean_NAME` side by side. A table `pairs.csv` in the folder may tell signal-to-noise ratios: its column `noisy` is
+    the path of the file below the folder or below `noisy/`, or its name where no other is called so; its column `snr`
+    the dB.
 
     Raises:
         UsageError: there is no pair, a noisy recording without a clean one, or a table that cannot be read.
     """
     folder = Path(folder)
     sides = []
-    inside = folder / "noisy"
-    for noisy in files_below(inside if inside.is_dir() else folder, is_audio):
-        if inside.is_dir():
-            clean = folder / "clean" / noisy.relative_to(inside)
+    found = {path.name.lower(): path for path in folder.glob("*/")}
+    inside, partner = found.get("noisy"), found.get("clean", folder / "clean")
+    for noisy in files_below(inside or folder, is_audio):
+        if inside:
+            clean = partner / noisy.relative_to(inside)
         elif noisy.name.startswith("noisy_"):
             clean = noisy.with_name("clean_" + noisy.name.removeprefix("noisy_"))
         else:
@@ -282,7 +284,7 @@ def _levels(table: Path, files: Sequence[Path]) -> dict[Path, float]:
     levels = {}
     for file in files:
         path = file.relative_to(table.parent)
-        keys = (path, path.relative_to("noisy") if path.is_relative_to("noisy") else path)
+        keys = (path, Path(*path.parts[1:]) if path.parts[0].lower() == "noisy" else path)
         level = next((told[key] for key in keys if key in told), alone.get(file.name))
         if level is not None:
             levels[file] = level

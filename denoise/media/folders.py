@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from denoise.errors import UsageError
+
 
 def files_below(folder: Path, kind: Callable[[Path], bool], out: Path | None = None) -> list[Path]:
     """Files of a kind below a folder, in order; hidden ones and links to folders are left out.
@@ -25,3 +27,14 @@ def files_below(folder: Path, kind: Callable[[Path], bool], out: Path | None = N
         found += [path for path in paths if kind(path) and path.is_file()]
     there = (error for error in refused if not isinstance(error, FileNotFoundError | NotADirectoryError))
     return sorted([*found, *(Path(error.filename) for error in there)])
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError where no folder can be made or written to: ask before the work, not after."""
+    there = Path(os.path.realpath(folder))
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file; choose a folder with -o.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"The folder {there} may not be written to; choose another one with -o.")

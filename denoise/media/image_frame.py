@@ -141,15 +141,23 @@ class Frame:
         return band
 
     def seen(self, start: int, stop: int) -> NDArray[np.float32]:
-        """The rows as a person sees them: grey in three equal bands, ink as what it leaves of white paper.
+        """The rows as a person sees them on white paper: grey in three equal bands, ink as what it leaves of the white,
+        and the white through what is transparent.
 
         Shape:
             - Output: `[3, stop - start, W]`
         """
         rows = self.read(start, stop)
         if self.mode == "CMYK":
-            return np.asarray((1 - rows[:3]) * (1 - rows[3:]))
-        return rows if len(rows) == 3 else np.repeat(rows, 3, axis=0)
+            rows = (1 - rows[:3]) * (1 - rows[3:])
+        elif len(rows) == 1:
+            rows = np.repeat(rows, 3, axis=0)
+        if self.has_transparency:
+            alpha = (self._alpha(start, stop) / self._opaque).astype(np.float32)
+            if self.mode != "RGBa":  # whose colours are multiplied by it already
+                rows *= alpha
+            rows += 1 - alpha
+        return rows
 
     def write(self, start: int, stop: int, rows: NDArray[np.float32]) -> None:
         """Put rows back: clipped to 0..1 and rounded to the depth of the frame.

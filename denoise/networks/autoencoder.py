@@ -42,6 +42,8 @@ class Autoencoder(nn.Module):
     """
 
     minimum = 1
+    takes_level = False
+    """A condition tells it nothing"""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from denoise.tour import page
 from denoise.tour.chapters import CHAPTERS, Numbers
 from denoise.tour.training import Progress, Trainings
 from denoise.training.arrays import load_digits
+from denoise.training.checks import MOST_SEED, require_within
 
 __all__ = ["Tour", "write_tour"]
 
@@ -46,7 +47,7 @@ def write_tour(
     Args:
         out: folder to write to.
         effort: factor on the length of every training.
-        seed: of all that is drawn.
+        seed: of the first weights, the batches and the corruptions; the examples are the same ones in every tour.
         progress: told how far the work is.
 
     Raises:
@@ -57,6 +58,7 @@ def write_tour(
     if not 0 < effort < float("inf"):
         raise UsageError(f"effort={effort} is not allowed: give a number above 0, 1 for the whole tour.")
     check_seed(seed)
+    require_within("seed", seed, 0, MOST_SEED)
     folder, began = Path(out), time.perf_counter()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder to write the tour to.")

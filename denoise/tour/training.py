@@ -57,6 +57,7 @@ class Trainings:
         if self.progress is not None:
             self.progress(self.count, TRAININGS, type(module).__name__)
         steps = max(2, round(steps * self.effort))
+        module.seed = self.seed
         module.warmup_steps = min(module.warmup_steps, steps // 10)
         with quiet():
             trainer = L.Trainer(

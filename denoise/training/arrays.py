@@ -83,9 +83,27 @@ class Arrays(L.LightningDataModule):
 class GrayCrops(PictureCrops):
     """`PictureCrops` in one band, the mean of the three; arguments as there."""
 
-    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:  # noqa: ARG002
-        """`[B, 3, H, W] -> [B, 1, H, W]`."""
-        return batch.mean(1, keepdim=True)
+    def crops(self) -> Endless:
+        """Batches `[B, 1, crop, crop]`; gray already where workers draw holes, which are to be those of one band."""
+        return _Gray(super().crops())
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """One picture a batch: `[1, 1, H, W]`."""
+        return DataLoader(super().val_dataloader().dataset, batch_size=1, collate_fn=_gray)
+
+
+class _Gray(Endless):
+    def __init__(self, colour: Endless) -> None:
+        super().__init__(colour.trainer)
+        self.colour = colour
+
+    def batch(self, number: int) -> Tensor:
+        """Batch `number` of this process."""
+        return self.colour.batch(number).mean(1, keepdim=True)  # type: ignore[no-any-return]
+
+
+def _gray(pictures: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(pictures)).mean(1, keepdim=True)
 
 
 class _Batches(Endless):

@@ -135,13 +135,16 @@ class PictureCrops(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches `[B, 3, crop, crop]` without end, or what workers make of these."""
-        assert self.trainer is not None
-        crops = _Crops(self.pictures, self.crop_px, self.batch_size, self.scales, self.seed, self.trainer)
-        return load(crops, self.workers)
+        return load(self.crops(), self.workers)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """One picture a batch: `[1, 3, H, W]`."""
         return DataLoader(_Pictures(self.validation), batch_size=1)
+
+    def crops(self) -> Endless:
+        """What batches are before workers make anything of them."""
+        assert self.trainer is not None
+        return _Crops(self.pictures, self.crop_px, self.batch_size, self.scales, self.seed, self.trainer)
 
 
 class _Crops(Endless):

@@ -49,7 +49,9 @@ class SoundExcerpts(L.LightningDataModule):
         super().__init__()
         require_within("data.excerpt_s", excerpt_s, 0.01)
         require_within("data.batch_size", batch_size, 1)
+        require_within("data.full_band_share", full_band_share, 0, 1)
         require_within("data.validation_share", validation_share, 0, 1)
+        require_within("data.validation_batches", validation_batches, 1)
         require_within("data.workers", workers, 0)
         require_within("data.seed", seed, 0, MOST_SEED)
         if root is None:
@@ -76,6 +78,8 @@ class SoundExcerpts(L.LightningDataModule):
                     f"{self.root / partner}, or give another folder as --data.root."
                 )
         if noisy and clean:
+            if speech:
+                rank_zero_info(f"Of {self.root} noisy and clean are trained on; speech and noise are not")
             self.speech, self.held_speech = self._read(noisy, clean)
             return
         self.speech, self.held_speech = self._read(speech or self.root)

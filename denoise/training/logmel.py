@@ -45,8 +45,12 @@ class LogMelPatches(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_within("data.rate_hz", rate_hz, 4000)
+        require_within("data.bands", bands, 1)
+        require_within("data.frames", frames, 1)
         require_within("data.batch_size", batch_size, 1)
         require_within("data.validation_share", validation_share, 0, 1)
+        require_within("data.validation_batches", validation_batches, 1)
         require_within("data.seed", seed, 0, MOST_SEED)
         self.root = None if root is None else Path(root)
         self.rate_hz = rate_hz

@@ -19,7 +19,9 @@ from denoise.errors import MediaError, UsageError
 from denoise.evaluation.benchmark import Scores, corrupted, evaluate, pictures_below
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.loading import load
+from denoise.networks.autoencoder import Autoencoder
 from denoise.restorer import Restorer
+from tests.conftest import awake
 
 
 class Unchanged(nn.Module):
@@ -154,3 +156,22 @@ def test_a_folder_of_nothing_but_broken_pictures_is_refused(unchanged: Restorer,
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(MediaError, match=r"No file could be scored\. .*a\.png"):
         evaluate(unchanged, tmp_path, "gaussian:sigma=25")
+
+
+@pytest.mark.parametrize("corruption", ["camera:iso=800", "jpeg:quality=80"])
+def test_pictures_that_a_corruption_is_not_for_are_left_out_and_named(
+    unchanged: Restorer, pictures: Path, tmp_path: Path, corruption: str
+) -> None:
+    shutil.copy(pictures / "colour.png", tmp_path)
+    Image.new("CMYK", (64, 48), (50, 20, 0, 0)).save(tmp_path / "ink.tif")
+    scores = evaluate(unchanged, tmp_path, corruption, 25.0)
+    assert scores.pictures == 1
+    assert [Path(name).name for name in scores.failures] == ["ink.tif"]
+
+
+def test_a_network_that_is_told_no_level_has_none(pictures: Path) -> None:
+    restorer = Restorer(awake(Autoencoder(3, widths=(8,), code=12)), device="cpu", dtype="float32")
+    scores = evaluate(restorer, pictures, "gaussian:sigma=25")
+    assert (scores.sigma, scores.sigma_error) == (0.0, None)
+    with pytest.raises(UsageError, match="without a noise level; leave sigma out"):
+        evaluate(restorer, pictures, "gaussian:sigma=25", 25.0)

@@ -188,6 +188,14 @@ def test_pairs_in_two_folders(tmp_path: Path) -> None:
     assert names == [("noisy/b.wav", "b.wav", None), ("noisy/deep/a.wav", "a.wav", None)]
 
 
+def test_folders_of_pairs_are_known_in_any_case(tmp_path: Path) -> None:
+    for kind in ("Noisy", "CLEAN"):
+        save(tmp_path / kind / "a.wav", speech(seconds=0.1))
+    (tmp_path / "pairs.csv").write_text("noisy,snr\nNoisy/a.wav,5")
+    (pair,) = pairs_in(tmp_path)
+    assert (pair.noisy.parent.name, pair.clean.parent.name, pair.snr_db) == ("Noisy", "CLEAN", 5)
+
+
 @pytest.mark.parametrize("prefix", ["", "noisy/", "./"])
 def test_names_that_repeat_in_folders_keep_their_own_levels(tmp_path: Path, prefix: str) -> None:
     for name in ("a.wav", "x/a.wav", "y/a.wav", "y/b.wav"):

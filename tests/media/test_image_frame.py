@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from denoise.media.image import open_image
+from denoise.media.image_frame import pillow_frame
 
 RNG = np.random.default_rng(1)
 
@@ -205,3 +206,33 @@ def test_nothing_is_transparent_without_alpha(tmp_path, mode):
         (frame,) = picture.frames
         assert not frame.has_transparency
         assert not frame.transparent(0, 4).any()
+
+
+def on_white(image):
+    """As Pillow lays a picture on white. Shape: `[3, H, W]`, 0..255"""
+    white = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "RGBa"])
+def test_white_is_seen_through_what_is_transparent(mode):
+    pixels = RNG.integers(0, 256, (7, 9, 4), dtype=np.uint8)
+    pixels[:2, :, 3], pixels[2:4, :, 3] = 0, 255
+    image = Image.frombytes("RGBA", (9, 7), pixels.tobytes()).convert(mode)
+    seen = pillow_frame(image, 8).seen(1, 6) * 255
+    np.testing.assert_allclose(seen, on_white(image)[:, 1:6], atol=1.5)
+    np.testing.assert_array_equal(seen[:, 0], 255)
+    opaque = np.asarray(image.convert("RGBA").convert("RGB")).transpose(2, 0, 1)[:, 2:4]
+    np.testing.assert_allclose(seen[:, 1:3], opaque, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (3, 5, 7)), ("P", 3), ("P", bytes([255, 128, 0]))])
+def test_white_is_seen_in_place_of_a_transparent_colour(tmp_path, mode, key):
+    image = Image.new(mode, (6, 4), 1 if mode == "P" else 100 if mode == "L" else (100, 90, 80))
+    if mode == "P":
+        image.putpalette([10, 10, 10, 100, 100, 100, 0, 255, 0, 50, 0, 0])
+    image.putpixel((2, 1), 3 if mode == "P" else key)
+    image.putpixel((3, 1), 2 if mode == "P" else key)
+    image.save(tmp_path / "in.png", transparency=key)
+    with open_image(tmp_path / "in.png") as picture, Image.open(tmp_path / "in.png") as stored:
+        np.testing.assert_allclose(picture.seen() * 255, on_white(stored), atol=1.5)

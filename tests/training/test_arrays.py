@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from denoise.corruptions.base import Compose
+from denoise.corruptions.image import Gaussian
+from denoise.corruptions.masks import RandomPixels
 from denoise.errors import UsageError
+from denoise.networks.autoencoder import Autoencoder
 from denoise.training.arrays import Arrays, GrayCrops, load_arrays, load_digits
+from denoise.training.autoencoders import DenoisingAutoencoder
+from denoise.training.data import PictureCrops
+from denoise.training.modules import Drawn
 
 
 @pytest.fixture
@@ -138,9 +145,35 @@ def test_damaged_files_are_refused_wherever_the_damage_is(file: Path) -> None:
     assert refused > 30
 
 
+def _gray(folder: Path, **settings: Any) -> GrayCrops:
+    data = GrayCrops(folder / "pictures", crop_px=16, batch_size=2, validation_px=32, **settings)
+    data.trainer = SimpleNamespace(global_step=0, global_rank=0, accumulate_grad_batches=1)
+    data.setup("fit")
+    return data
+
+
 def test_gray_crops_have_one_band(folder: Path) -> None:
-    data = GrayCrops(folder / "pictures", crop_px=16, batch_size=2)
-    colour = torch.rand(2, 3, 16, 16)
-    gray = data.on_after_batch_transfer(colour, 0)
-    torch.testing.assert_close(gray[:, 0], colour.mean(1))
-    assert gray.shape == (2, 1, 16, 16)
+    gray = _gray(folder)
+    colour = PictureCrops(folder / "pictures", crop_px=16, batch_size=2, validation_px=32)
+    colour.trainer = gray.trainer
+    colour.setup("fit")
+    for ours, theirs in (
+        (next(iter(gray.train_dataloader())), next(iter(colour.train_dataloader()))),
+        (next(iter(gray.val_dataloader())), next(iter(colour.val_dataloader()))),
+    ):
+        torch.testing.assert_close(ours[:, 0], theirs.mean(1))
+        assert ours.shape[1] == 1 and theirs.shape[1] == 3
+
+
+def test_workers_draw_the_holes_of_gray_crops(folder: Path) -> None:
+    network = Autoencoder(channels=1, widths=(4,), code=8)
+    module = DenoisingAutoencoder(network, Compose([Gaussian(), RandomPixels()]))
+    module._trainer = SimpleNamespace(global_rank=0, barebones=False)  # type: ignore[assignment]
+    alone, helped = (_gray(folder, workers=count) for count in (0, 1))
+    helped.trainer.lightning_module = module
+    clean, drawn = (next(iter(data.train_dataloader())) for data in (alone, helped))
+    assert isinstance(drawn, Drawn)
+    module.check_shape(drawn)
+    expected, seen = (module.see(batch, 0) for batch in (module.draw(clean, 0), drawn))
+    assert seen.observed.shape == (2, 1, 16, 16)
+    assert torch.equal(seen.observed, expected.observed)

@@ -201,6 +201,11 @@ def _middle(path: Path) -> np.ndarray:
         ([PictureCrops, SoundExcerpts], "workers", -1, "of at least 0"),
         ([PictureCrops], "cache_gb", -1.0, "of at least 0"),
         ([SoundExcerpts], "excerpt_s", 0.0, "of at least 0.01"),
+        ([SoundExcerpts], "full_band_share", 1.5, "within 0..1"),
+        ([SoundExcerpts, LogMelPatches], "validation_batches", 0, "of at least 1"),
+        ([LogMelPatches], "frames", 0, "of at least 1"),
+        ([LogMelPatches], "bands", 0, "of at least 1"),
+        ([LogMelPatches], "rate_hz", 50, "of at least 4000"),
     ],
 )
 def test_numbers_that_are_none(folder: Path, kinds: list[Any], option: str, value: float, allowed: str) -> None:

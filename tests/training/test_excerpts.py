@@ -155,6 +155,15 @@ def test_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
         torch.testing.assert_close(batch.observed, 2 * batch.clean, atol=2e-4, rtol=0)
 
 
+def test_what_pairs_leave_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in ("noisy", "clean", "speech", "noise"):
+        write(tmp_path / kind, "a.wav")
+    with caplog.at_level("INFO"):
+        data = _module(tmp_path)
+    assert data.noise is None
+    assert "noisy and clean are trained on; speech and noise are not" in caplog.text
+
+
 def test_unusable_files_are_named_and_left_out(root: Path) -> None:
     (root / "speech" / "text.wav").write_text("text")
     soundfile.write(root / "speech" / "silent.wav", np.zeros(100), 16_000)
