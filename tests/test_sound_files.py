@@ -309,6 +309,16 @@ def test_a_residual_is_not_turned_down_and_that_is_told(tiny_sound_weights: Path
     np.testing.assert_allclose(heard(tmp_path / "hot.restored.wav"), restored / np.abs(restored).max(), atol=1e-6)
 
 
+def test_an_error_of_the_callers_own_comes_through(tiny_sound_weights: Path, tmp_path: Path) -> None:
+    def progress(*_: Any) -> None:
+        raise ValueError("the user's own")
+
+    source = make(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=r"^the user's own$"):
+        restore(source, tiny_sound_weights, progress=progress, residual=tmp_path / "removed.wav")
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_no_samples_at_all(tiny_sound_weights: Path, tmp_path: Path) -> None:
     source = make(tmp_path / "empty.wav", np.zeros((2, 0), np.float32))
     report = restore(source, tiny_sound_weights, residual=tmp_path / "removed.wav", start_s=1)
