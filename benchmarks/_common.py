@@ -90,7 +90,7 @@ def record(model: str, name: str, figures: dict[str, Any]) -> None:
     """Put figures on the card of a weights folder: metrics.json and README.md."""
     weights = pretrained.load(model)
     card = replace(weights.card, metrics={**weights.card.metrics, name: figures})
-    print(f"Recorded in {pretrained.save(pretrained.find(model), replace(weights, card=card))}")
+    print(f"Recorded in {pretrained.save(pretrained.find(model), replace(weights, card=card), overwrite=True)}")
 
 
 def machine() -> dict[str, Any]:

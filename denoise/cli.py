@@ -150,11 +150,12 @@ def export_weights(
         float | None,
         typer.Option(help="How much of the mean the weights before are, 0..1; by default 0.3.", show_default=False),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights that are there.")] = False,
 ) -> None:
     """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
     from denoise.training.export import export
 
-    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level, blend, blend_share)}")
+    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level, blend, blend_share, overwrite)}")
 
 
 @app.command()

@@ -92,6 +92,10 @@ def test_a_training_becomes_weights_by_two_commands(
     assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny") == 2
     assert "denoise: Weights need a card; give --card" in capsys.readouterr().err
     assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", "--card", "card.yaml") == 0
+    assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", "--card", "card.yaml") == 2
+    assert "denoise: weights/tiny holds weights; give another folder" in capsys.readouterr().err
+    again = ("--card", "card.yaml", "--overwrite")
+    assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", *again) == 0
     weights = pretrained.load("weights/tiny")
     averaged = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]
     for name, value in weights.network.state_dict().items():
