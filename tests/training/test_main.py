@@ -312,8 +312,9 @@ def test_recipes_are_found_by_path_or_name(folder: Path) -> None:
     checkout = folder / "checkout" / "recipes" / "photo"  # beside an installed package, which ships the same
     assert main._public_name(checkout / "denoise.yaml") == "recipes/photo/denoise.yaml"
     assert main._public_name(checkout / "my_own.yaml") == "my_own.yaml"
-    with pytest.raises(UsageError, match="photo/gaussian"):
-        find_recipe("photo/nothing")
+    for name in ("photo/nothing", "recipes", "recipes/", ".", "..", "/", ""):
+        with pytest.raises(UsageError, match="photo/gaussian"):
+            find_recipe(name)
 
 
 def test_help_names_the_command_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
