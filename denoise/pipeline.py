@@ -15,14 +15,14 @@ from PIL import Image
 
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
-from denoise.errors import DenoiseError, UsageError
+from denoise.errors import DenoiseError, UsageError, as_sentence
 from denoise.holes import widened
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
 from denoise.media.audio_formats import READ_ONLY
 from denoise.media.folders import files_below
 from denoise.media.image import is_image
-from denoise.options import ATTENUATION_DB, Clip, Options, Sigma, check_seed
+from denoise.options import ATTENUATION_DB, DAMAGE, Clip, Options, Sigma, check_seed
 from denoise.picture_files import Progress, Report, corrupt_picture_file, restore_picture_file
 
 if TYPE_CHECKING:
@@ -99,8 +99,20 @@ def restore(
     """
     before_after, removed = (None if path is None else Path(path) for path in (compare, residual))
     options = Options(
-        sigma, strength, attenuation_db, clip, start_s, end_s, before_after, removed, mask, mask_color, dilate_px
+        sigma=sigma,
+        strength=strength,
+        attenuation_db=attenuation_db,
+        clip=clip,
+        start_s=start_s,
+        end_s=end_s,
+        compare=before_after,
+        residual=removed,
+        mask=mask,
+        mask_color=mask_color,
+        dilate_px=dilate_px,
     )
+    if rate_hz is not None and isinstance(source, os.PathLike | Sequence):
+        raise UsageError("A file tells its own rate; rate_hz is of a waveform in memory.")
     restorers = Restorers(model, device, dtype, ensemble)
     if isinstance(source, str | os.PathLike) and Path(source).is_dir():
         source = [source]
@@ -203,10 +215,8 @@ def restore_many(
                 raise UsageError(f"{target} exists and is older than {source}; --overwrite replaces it.")
             target.parent.mkdir(parents=True, exist_ok=True)
             yield restore_file(restorers, source, target, options, progress)
-        except DenoiseError as error:
-            yield Failure(str(source), str(error))
-        except OSError as error:
-            yield Failure(str(source), f"{error.filename or target}: {error.strerror}.")
+        except (DenoiseError, OSError) as error:
+            yield Failure(str(source), as_sentence(error))
 
 
 def _is_made(source: Path, target: Path) -> bool:
@@ -324,12 +334,12 @@ def corrupt_file(
 ) -> Path:
     """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`.
 
-    By default a picture gets `gaussian:sigma=25` and a recording `noise`.
+    By default a picture gets white noise and a recording some of the kinds there are, see `denoise.options.DAMAGE`.
 
     Args:
         tell: told in a sentence what became of samples over full scale, which integer formats clip.
     """
-    spec = spec or ("noise" if is_audio(source) else "gaussian:sigma=25")
+    spec = spec or DAMAGE["sound" if is_audio(source) else "image"]
     corruption = parse(spec)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
