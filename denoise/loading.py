@@ -63,7 +63,8 @@ class Restorers:
         choose_dtype(dtype, choose_device(device))  # what is wrong for all files is said before the first
         self.device, self.dtype, self.ensemble = device, dtype, check_ensemble(ensemble)
         several = isinstance(model, str) and not Path(model).exists()
-        self.names = [] if model is None else str(model).split(",") if several else [model]
+        listed = [name.strip() for name in str(model).split(",")] if several else [model]
+        self.names = [] if model is None else listed
         self.loaded: dict[str, Any] = {}
 
     @cached_property

@@ -80,7 +80,7 @@ def restore_picture_file(
                 kept = 0 if options.by_alpha else count_hidden(frame, mask)
                 filled, hidden = filled + int(mask.sum()) - kept, hidden + kept
                 notes += note_on_holes(picture, mask, options)
-            if restorer is not None:
+            if restorer is not None and options.strength > 0:
                 levels.append(round(_restore_frame(restorer, frame, mask, options, report).sigma, 2))
             pixels += frame.size[0] * frame.size[1]
         if hidden:
@@ -130,8 +130,7 @@ def _restore_frame(restorer: Restorer, frame: Frame, filled: Mask | None, option
         return clear if filled is None else clear | filled[start:stop]
 
     noise = restorer.noise(read, shape, options.sigma, silent if frame.has_transparency or filled is not None else None)
-    if options.strength > 0:
-        _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
+    _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
     return noise
 
 

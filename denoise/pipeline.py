@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
 
 PathLike = str | os.PathLike[str]
+
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What PyTorch says, on a CPU by no type of error of its own"""
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,20 @@ def restore_file(
     options: Options = Options(),
     progress: Progress | None = None,
 ) -> Report | SoundReport:
-    """Restore one file, keeping everything else it carries; its suffix says what it is."""
+    """Restore one file, keeping everything else it carries; its suffix says what it is.
+
+    Raises:
+        UsageError, MediaError, ModelError: see `denoise.errors`.
+        DenoiseError: there is too little memory.
+    """
     source, target = Path(source), Path(target)
+    with _memory_for(source):
+        return _restore_file(restorers, source, target, options, progress)
+
+
+def _restore_file(
+    restorers: Restorers, source: Path, target: Path, options: Options, progress: Progress | None
+) -> Report | SoundReport:
     if is_audio(source):
         from denoise.sound_files import restore_sound_file
 
@@ -192,6 +208,17 @@ def restore_file(
     inpainter = restorers.find("holes", source) if options.fills else None
     restorer = restorers.find("image", source) if inpainter is None or "image" in restorers.named else None
     return restore_picture_file(restorer, source, target, options, progress, inpainter)
+
+
+@contextmanager
+def _memory_for(source: Path) -> Iterator[None]:
+    """A lack of memory as a DenoiseError; other errors pass."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+            raise DenoiseError(f"{source} takes more memory than there is; restore it on a larger machine.") from error
+        raise
 
 
 def restore_many(
