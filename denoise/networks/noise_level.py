@@ -79,7 +79,8 @@ def level_curve(levels: Tensor, weights: Tensor, brightness: Tensor) -> Tensor:
     share = torch.softmax(weights.flatten(1), dim=1)[:, None]
     level, place = levels.flatten(1)[..., None], brightness.flatten(1)
     knots = torch.linspace(0, 1, _KNOTS, device=levels.device, dtype=torch.float32)[:, None]
-    total, trust = _PRIOR * (share @ level), _PRIOR
+    total = _PRIOR * (share @ level)
+    trust = torch.full_like(total, _PRIOR)
     for start in range(0, place.shape[1], _CELLS):
         some = slice(start, start + _CELLS)
         near = torch.exp(-0.5 * ((place[:, None, some] - knots) / _WIDTH).square()) * share[..., some]

@@ -28,8 +28,8 @@ from denoise.training.checks import MOST_SEED, require_within
 _STEP_PX = 16
 """Sides of crops are multiples of this, which the networks here can take"""
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, MemoryError)
-_UNREADABLE += (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_OVERSIZED = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, *_OVERSIZED)
 """What Pillow raises for damaged or oversized files"""
 
 
