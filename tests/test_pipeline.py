@@ -12,7 +12,7 @@ from PIL import Image
 
 import denoise
 from denoise import pipeline, pretrained
-from denoise.errors import DenoiseError, MediaError, UsageError, as_sentence
+from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.loading import Restorers
 from denoise.networks import UNet
 from denoise.options import Options
@@ -309,13 +309,6 @@ def test_a_name_too_long_is_one_failure(noisy_png: Path, tiny_weights: Path, tmp
     long.write_bytes(noisy_png.read_bytes())
     first, second = restore([long, noisy_png], tiny_weights)
     assert "too long" in first.error and Path(second.output).is_file()
-
-
-def test_errors_of_the_system_are_sentences() -> None:
-    assert as_sentence(OSError(errno.ENOSPC, "No space left on device", "a.png")) == "a.png: No space left on device."
-    assert as_sentence(OSError("the disk took only part of it")) == "the disk took only part of it."
-    assert as_sentence(PermissionError()) == "PermissionError."
-    assert as_sentence(UsageError("Sigma is 3.")) == "Sigma is 3."
 
 
 def test_corrupt_file_is_repeatable(noisy_png: Path, tmp_path: Path) -> None:
