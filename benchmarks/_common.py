@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from denoise import pretrained
-from denoise.errors import DenoiseError, UsageError
+from denoise.errors import DenoiseError, UsageError, as_sentence
 from denoise.loading import load
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.unet import UNet
@@ -38,13 +38,9 @@ def run(main: Callable[[], None]) -> None:
     name = Path(sys.argv[0]).name
     try:
         main()
-    except DenoiseError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        print(f"{name}: {where}{error.strerror or error}.", file=sys.stderr)
-        sys.exit(1)
+    except (DenoiseError, OSError) as error:
+        print(f"{name}: {as_sentence(error)}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 def require_peers(names: Collection[str]) -> None:
@@ -91,7 +87,7 @@ def record(model: str, name: str, figures: dict[str, Any]) -> None:
     """Put figures on the card of a weights folder: metrics.json and README.md."""
     weights = pretrained.load(model)
     card = replace(weights.card, metrics={**weights.card.metrics, name: figures})
-    print(f"Recorded in {pretrained.save(pretrained.find(model), replace(weights, card=card))}")
+    print(f"Recorded in {pretrained.save(pretrained.find(model), replace(weights, card=card), overwrite=True)}")
 
 
 def which_of(every: int) -> str:

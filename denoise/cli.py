@@ -11,11 +11,10 @@ import typer
 
 from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, ListCorruptions, Sigma
 from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
-from denoise.errors import DenoiseError, UsageError
-from denoise.options import ATTENUATION_DB, Options
+from denoise.errors import DenoiseError, UsageError, as_sentence
+from denoise.options import ATTENUATION_DB, DAMAGE, Options
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
-_DAMAGE = "gaussian:sigma=25"
 
 # Inputs are `readable=False`: else Typer refuses all of them for one that may not be read, which is told later.
 
@@ -85,17 +84,17 @@ def restore(
 ) -> None:
     """Restore pictures and recordings; writes NAME.restored.EXT beside each, or what -o says."""
     options = Options(
-        _number_or_auto(sigma),
-        strength,
-        attenuation_db,
-        clip,  # type: ignore[arg-type]
-        start,
-        end,
-        compare,
-        residual,
-        mask,
-        mask_color,
-        dilate,
+        sigma=_number_or_auto(sigma),
+        strength=strength,
+        attenuation_db=attenuation_db,
+        clip=clip,  # type: ignore[arg-type]
+        start_s=start,
+        end_s=end,
+        compare=compare,
+        residual=residual,
+        mask=mask,
+        mask_color=mask_color,
+        dilate_px=dilate,
     )
     from denoise import pipeline
     from denoise.loading import Restorers
@@ -148,11 +147,12 @@ def export_weights(
         float | None,
         typer.Option(help="How much of the mean the weights before are, 0..1; by default 0.3.", show_default=False),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights that are there.")] = False,
 ) -> None:
     """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
     from denoise.training.export import export
 
-    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level, blend, blend_share)}")
+    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level, blend, blend_share, overwrite)}")
 
 
 @app.command()
@@ -162,7 +162,11 @@ def evaluate(
         Path, typer.Option(help="Pictures: folder of clean ones. Sound: folder of noisy and clean recordings.")
     ],
     corruption: Annotated[
-        str | None, typer.Option(help="Pictures: what to do to the clean ones.", show_default=_DAMAGE)
+        str | None,
+        typer.Option(
+            help="Pictures: what to do to the clean ones.",
+            show_default=f"{DAMAGE['image']}, for weights that fill holes {DAMAGE['holes']}",
+        ),
     ] = None,
     sigma: Sigma = "auto",
     attenuation_db: Attenuation = ATTENUATION_DB,
@@ -172,14 +176,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score weights: PSNR and SSIM on pictures; SI-SDR, PESQ, STOI and ESTOI on pairs of recordings."""
-    options = Options(_number_or_auto(sigma), attenuation_db=attenuation_db)
+    options = Options(sigma=_number_or_auto(sigma), attenuation_db=attenuation_db)
     from denoise.evaluation.asked import check_used
     from denoise.loading import load
 
     restorer = load(model, device, dtype, ensemble)
     task = restorer.card.task
     check_used(model, task, options, ensemble, corruption)
-    damage = _DAMAGE if corruption is None else corruption
+    damage = DAMAGE[task] if corruption is None else corruption
     scores: Any
     with progress_bar() as progress:
         if task == "image":
@@ -209,8 +213,8 @@ def corrupt(
         str | None,
         typer.Option(
             "--with",
-            help="Corruptions, joined by '+'; by default gaussian:sigma=25 for a picture, noise for a recording.",
-            show_default=False,
+            help="Corruptions, joined by '+'.",
+            show_default=f"{DAMAGE['image']} for a picture, {DAMAGE['sound']} for a recording",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
@@ -370,13 +374,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # there are names of files that no encoding can print
     try:
         app()
-    except DenoiseError as error:
-        typer.echo(f"denoise: {error}", err=True)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        typer.echo(f"denoise: {where}{error.strerror or error}.", err=True)
-        sys.exit(1)
+    except (DenoiseError, OSError) as error:
+        typer.echo(f"denoise: {as_sentence(error)}", err=True)
+        sys.exit(getattr(error, "exit_code", 1))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)

@@ -31,6 +31,14 @@ class ModelError(DenoiseError):
     """Weights or their config cannot be read or trusted."""
 
 
+def as_sentence(error: DenoiseError | OSError) -> str:
+    """What went wrong, for a person; an error of the system names its file where it is about one."""
+    if isinstance(error, DenoiseError):
+        return str(error)
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or str(error) or type(error).__name__}."
+
+
 def naming(file: str, reason: str) -> str:
     """Why nothing came of a file, with its name; most reasons have it in them."""
     return reason if file in reason else f"{file}: {reason}"

@@ -66,7 +66,7 @@ def as_mask(mask: Any) -> Mask:
     """A mask as `[H, W]` of booleans: from a file, a PIL image, a NumPy array or a tensor; at least half is a hole.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it is none of these, or of floats that are not 0..1.
     """
     if isinstance(mask, str | os.PathLike):
         return read_mask(Path(mask))
@@ -84,6 +84,8 @@ def as_mask(mask: Any) -> Mask:
     if mask.dtype == bool:
         return np.asarray(mask)
     if mask.dtype.kind == "f":
+        if not (white := float(mask.max())) <= 1:  # NaN is not either
+            raise UsageError(f"A mask of floats is 0..1 and this one reaches {white:g}; divide it by its white.")
         return np.asarray(mask >= 0.5)
     largest, full = int(mask.max()), int(np.iinfo(mask.dtype).max)
     peak = next(peak for peak in (*(usual for usual in _PEAKS if usual < full), full) if largest <= peak)

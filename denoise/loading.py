@@ -63,7 +63,9 @@ class Restorers:
         choose_dtype(dtype, choose_device(device))  # what is wrong for all files is said before the first
         self.device, self.dtype, self.ensemble = device, dtype, check_ensemble(ensemble)
         several = isinstance(model, str) and not Path(model).exists()
-        self.names = [] if model is None else str(model).split(",") if several else [model]
+        self.names: list[str | os.PathLike[str]] = []
+        if model is not None:
+            self.names = [name.strip() for name in str(model).split(",")] if several else [model]
         self.loaded: dict[str, Any] = {}
 
     @cached_property

@@ -16,11 +16,14 @@ Clip = Literal["none", "rescale"]
 ATTENUATION_DB = 40.0
 """Sound is made quieter by so much at most unless asked otherwise: the rest of a room sounds natural"""
 
+DAMAGE = {"image": "gaussian:sigma=25", "holes": "scratches", "sound": "noise"}
+"""What is done to clean files unless asked otherwise, by the task of the weights that undo it"""
+
 _OF_PICTURES = {"sigma": "sigma", "ensemble": "an ensemble"}
 _OF_SOUND = {"attenuation_db": "an attenuation", "clip": "clip", "start_s": "a start", "end_s": "an end"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How files are restored; of several ones, what does not concern a medium is ignored.
 

@@ -16,7 +16,7 @@ from denoise.corruptions.base import Corruption
 from denoise.holes import count_hidden, find_holes, has_square, note_on_holes, with_mask_read
 from denoise.inpainter import Inpainter
 from denoise.media.atomic import copy_file
-from denoise.media.image import Frame, open_image
+from denoise.media.image import Frame, Picture, open_image
 from denoise.media.image_formats import format_of
 from denoise.media.mask import Mask
 from denoise.options import Options
@@ -63,26 +63,15 @@ def restore_picture_file(
         UsageError, MediaError: the input or the mask cannot be read or the output not be written.
     """
     began = time.perf_counter()
-    comparison: Comparison | None = None
     with open_image(source) as picture:
         picture.check_output(target)
         options = with_mask_read(options)
-        levels, notes, filled, hidden, pixels = [], [], 0, 0, 0
-        for number, frame in enumerate(picture.frames):
-            report = _Rows(progress, source.name, frame.size[1])
-            if options.compare is not None and number == 0:
-                comparison = Comparison(frame, picture.orientation, options.compare)
-            mask = None
-            if inpainter is not None:
-                mask = find_holes(picture, frame, options)
-                notes += _too_wide(inpainter, mask)
-                _fill_frame(inpainter, frame, mask, options, report)
-                kept = 0 if options.by_alpha else count_hidden(frame, mask)
-                filled, hidden = filled + int(mask.sum()) - kept, hidden + kept
-                notes += note_on_holes(picture, mask, options)
-            if restorer is not None:
-                levels.append(round(_restore_frame(restorer, frame, mask, options, report).sigma, 2))
-            pixels += frame.size[0] * frame.size[1]
+        comparison = None
+        if options.compare is not None:
+            comparison = Comparison(next(picture.frames), picture.orientation, options.compare)
+        frames = [_mend(picture, frame, restorer, inpainter, options, progress) for frame in picture.frames]
+        filled, hidden = sum(frame.filled_px for frame in frames), sum(frame.hidden_px for frame in frames)
+        notes = [note for frame in frames for note in frame.notes]
         if hidden:
             notes.append(f"{hidden:,} pixels in holes are transparent and stay so; --mask alpha fills those.")
         untouched = options.strength == 0 or (restorer is None and filled == 0)
@@ -99,13 +88,13 @@ def restore_picture_file(
             output=str(target),
             found=picture.describe(),
             model=", ".join(engine.card.name if engine.card else "own" for engine in used),
-            sigma=levels,
+            sigma=[frame.sigma for frame in frames if frame.sigma is not None],
             filled_px=None if inpainter is None else filled,
             note=" ".join(dict.fromkeys(notes)),
             strength=options.strength,
             device=str(used[0].device),
             dtype=str(used[0].dtype).removeprefix("torch."),
-            megapixels=round(pixels / 1e6, 3),
+            megapixels=round(sum(frame.pixels for frame in frames) / 1e6, 3),
             seconds=round(time.perf_counter() - began, 3),
         )
 
@@ -121,6 +110,39 @@ def corrupt_picture_file(source: Path, target: Path, corruption: Corruption, gen
     return target
 
 
+@dataclass(frozen=True)
+class _Mended:
+    """What was done to one frame."""
+
+    pixels: int
+    sigma: float | None
+    filled_px: int
+    hidden_px: int
+    """In holes, and transparent"""
+    notes: list[str]
+
+
+def _mend(
+    picture: Picture,
+    frame: Frame,
+    restorer: Restorer | None,
+    inpainter: Inpainter | None,
+    options: Options,
+    progress: Progress | None,
+) -> _Mended:
+    """Fill the holes of a frame, then take noise away, as far as there is something to do it with."""
+    report = _Rows(progress, picture.path.name, frame.size[1])
+    mask, sigma, holes, hidden, notes = None, None, 0, 0, []
+    if inpainter is not None:
+        mask = find_holes(picture, frame, options)
+        _fill_frame(inpainter, frame, mask, options, report)
+        holes, hidden = int(mask.sum()), 0 if options.by_alpha else count_hidden(frame, mask)
+        notes = [*_too_wide(inpainter, mask), *note_on_holes(picture, mask, options)]
+    if restorer is not None and options.strength > 0:
+        sigma = round(_restore_frame(restorer, frame, mask, options, report).sigma, 2)
+    return _Mended(frame.size[0] * frame.size[1], sigma, holes - hidden, hidden, notes)
+
+
 def _restore_frame(restorer: Restorer, frame: Frame, filled: Mask | None, options: Options, report: _Rows) -> Noise:
     """Estimate, then sweep: rows are read once each, restored, and written over their source."""
     read, shape = partial(_read, frame), (frame.channels, *frame.size[::-1])
@@ -130,8 +152,7 @@ def _restore_frame(restorer: Restorer, frame: Frame, filled: Mask | None, option
         return clear if filled is None else clear | filled[start:stop]
 
     noise = restorer.noise(read, shape, options.sigma, silent if frame.has_transparency or filled is not None else None)
-    if options.strength > 0:
-        _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
+    _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
     return noise
 
 

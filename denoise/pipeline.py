@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +16,23 @@ from PIL import Image
 
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
-from denoise.errors import DenoiseError, UsageError
+from denoise.errors import DenoiseError, UsageError, as_sentence
 from denoise.holes import widened
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
 from denoise.media.audio_formats import READ_ONLY
 from denoise.media.folders import files_below
 from denoise.media.image import is_image
-from denoise.options import ATTENUATION_DB, Clip, Options, Sigma, check_seed
+from denoise.options import ATTENUATION_DB, DAMAGE, Clip, Options, Sigma, check_seed
 from denoise.picture_files import Progress, Report, corrupt_picture_file, restore_picture_file
 
 if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
 
 PathLike = str | os.PathLike[str]
+
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What PyTorch says, on a CPU by no type of error of its own"""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,20 @@ def restore(
     """
     before_after, removed = (None if path is None else Path(path) for path in (compare, residual))
     options = Options(
-        sigma, strength, attenuation_db, clip, start_s, end_s, before_after, removed, mask, mask_color, dilate_px
+        sigma=sigma,
+        strength=strength,
+        attenuation_db=attenuation_db,
+        clip=clip,
+        start_s=start_s,
+        end_s=end_s,
+        compare=before_after,
+        residual=removed,
+        mask=mask,
+        mask_color=mask_color,
+        dilate_px=dilate_px,
     )
+    if rate_hz is not None and isinstance(source, os.PathLike | Sequence):
+        raise UsageError("A file tells its own rate; rate_hz is of a waveform in memory.")
     restorers = Restorers(model, device, dtype, ensemble)
     if isinstance(source, str | os.PathLike) and Path(source).is_dir():
         source = [source]
@@ -166,8 +182,20 @@ def restore_file(
     options: Options = Options(),
     progress: Progress | None = None,
 ) -> Report | SoundReport:
-    """Restore one file, keeping everything else it carries; its suffix says what it is."""
+    """Restore one file, keeping everything else it carries; its suffix says what it is.
+
+    Raises:
+        UsageError, MediaError, ModelError: see `denoise.errors`.
+        DenoiseError: there is too little memory.
+    """
     source, target = Path(source), Path(target)
+    with _memory_for(source):
+        return _restore_file(restorers, source, target, options, progress)
+
+
+def _restore_file(
+    restorers: Restorers, source: Path, target: Path, options: Options, progress: Progress | None
+) -> Report | SoundReport:
     if is_audio(source):
         from denoise.sound_files import restore_sound_file
 
@@ -180,6 +208,17 @@ def restore_file(
     inpainter = restorers.find("holes", source) if options.fills else None
     restorer = restorers.find("image", source) if inpainter is None or "image" in restorers.named else None
     return restore_picture_file(restorer, source, target, options, progress, inpainter)
+
+
+@contextmanager
+def _memory_for(source: Path) -> Iterator[None]:
+    """A lack of memory as a DenoiseError; other errors pass."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+            raise DenoiseError(f"{source} takes more memory than there is; restore it on a larger machine.") from error
+        raise
 
 
 def restore_many(
@@ -203,10 +242,8 @@ def restore_many(
                 raise UsageError(f"{target} exists and is older than {source}; --overwrite replaces it.")
             target.parent.mkdir(parents=True, exist_ok=True)
             yield restore_file(restorers, source, target, options, progress)
-        except DenoiseError as error:
-            yield Failure(str(source), str(error))
-        except OSError as error:
-            yield Failure(str(source), f"{error.filename or target}: {error.strerror}.")
+        except (DenoiseError, OSError) as error:
+            yield Failure(str(source), as_sentence(error))
 
 
 def _is_made(source: Path, target: Path) -> bool:
@@ -324,12 +361,12 @@ def corrupt_file(
 ) -> Path:
     """Damage a file on purpose, by a spec such as `gaussian:sigma=25+jpeg:quality=80` or `noise:snr_db=5`.
 
-    By default a picture gets `gaussian:sigma=25` and a recording `noise`.
+    By default a picture gets white noise and a recording some of the kinds there are, see `denoise.options.DAMAGE`.
 
     Args:
         tell: told in a sentence what became of samples over full scale, which integer formats clip.
     """
-    spec = spec or ("noise" if is_audio(source) else "gaussian:sigma=25")
+    spec = spec or DAMAGE["sound" if is_audio(source) else "image"]
     corruption = parse(spec)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)

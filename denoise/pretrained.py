@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from denoise.errors import ModelError, UsageError
+from denoise.media.atomic import replacing, writing
 from denoise.networks import build, describe
 
 WEIGHTS, CONFIG, METRICS, README = "model.safetensors", "config.yaml", "metrics.json", "README.md"
@@ -135,17 +136,20 @@ def load(name_or_path: str | os.PathLike[str]) -> Weights:
     return Weights(parts["network"], parts["noise_level"], card)
 
 
-def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
-    """Write a weights folder: float16 safetensors, config, card and metrics.
+def save(folder: str | os.PathLike[str], weights: Weights, overwrite: bool = False) -> Path:
+    """Write a weights folder: float16 safetensors, config, card and metrics; nothing is replaced before all is written.
 
     Raises:
-        UsageError: the folder holds files of those names that are not of weights.
-        ModelError: the weights are not finite, or a file cannot be written.
+        UsageError: the folder holds weights, unless `overwrite` is set, or files of those names that are of none.
+        ModelError: the weights are not finite.
+        MediaError: a file cannot be written.
     """
     folder = Path(folder)
     taken = [name for name in (CONFIG, METRICS, README) if (folder / name).exists()]
     if taken and not (folder / WEIGHTS).is_file():
         raise UsageError(f"{folder} holds a {taken[0]} that is not of weights; give a folder of its own with -o.")
+    if (folder / WEIGHTS).exists() and not overwrite:
+        raise UsageError(f"{folder} holds weights; give another folder with -o, or --overwrite to replace them.")
     tensors: dict[str, Tensor] = {}
     config: dict[str, Any] = {}
     for part in ("network", "noise_level"):
@@ -159,10 +163,19 @@ def save(folder: str | os.PathLike[str], weights: Weights) -> Path:
     card = asdict(weights.card)
     metrics = card.pop("metrics")
     config |= {"sha256": hashlib.sha256(data).hexdigest(), "card": card}
-    _write(folder / WEIGHTS, data)
-    _write(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, width=118).encode())
-    _write(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
-    _write(folder / README, _model_card(weights).encode())
+    contents = {
+        WEIGHTS: data,
+        CONFIG: yaml.safe_dump(config, sort_keys=False, width=118).encode(),
+        METRICS: (json.dumps(metrics, indent=2) + "\n").encode(),
+        README: _model_card(weights).encode(),
+    }
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as files:  # at its end they are renamed, the weights and what vouches for them last
+        for name, content in contents.items():
+            file = files.enter_context(replacing(folder / name))
+            file.write(content)
+            file.flush()
     return folder
 
 
@@ -203,18 +216,6 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise ModelError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _in_line(value: Any) -> str:

@@ -76,7 +76,7 @@ class Restorer:
         ensemble: int = 1,
     ) -> None:
         self.device = choose_device(device)
-        self.dtype, self.dtype_reason = choose_dtype(dtype, self.device)
+        self.dtype, _ = choose_dtype(dtype, self.device)
         self.card = card
         self.ensemble = check_ensemble(ensemble)
         self.network = place(network, self.device)

@@ -33,7 +33,7 @@ class SoundRestorer:
 
     def __init__(self, network: nn.Module, card: Card | None = None, device: str = "auto", dtype: str = "auto") -> None:
         self.device = choose_device(device)
-        self.dtype, self.dtype_reason = choose_dtype("float32" if dtype == "auto" else dtype, self.device)
+        self.dtype, _ = choose_dtype("float32" if dtype == "auto" else dtype, self.device)
         self.card = card
         self.network = network.eval().requires_grad_(False).to(self.device)
 

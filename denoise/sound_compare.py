@@ -37,7 +37,9 @@ class SoundComparison:
         self.room = _LIMIT_S * rate_hz
 
     def add(self, observed: Tensor, restored: Tensor) -> None:
-        """Take the next block. Shape: `[C, T]` twice."""
+        """Take the next block, which may be empty. Shape: `[C, T]` twice."""
+        if not observed.shape[1]:
+            return
         self.before.append(observed[0, : self.room].clone())
         self.after.append(restored[0, : self.room].clone())
         self.room = max(0, self.room - observed.shape[1])

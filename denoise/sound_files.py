@@ -16,7 +16,6 @@ from denoise.corruptions.sound import at_rate, sees
 from denoise.errors import UsageError
 from denoise.media.atomic import copy_file
 from denoise.media.audio import Recording, open_audio
-from denoise.media.audio_write import Writer
 from denoise.networks.stft import hop_length
 from denoise.options import Options
 from denoise.sound import SoundRestorer, check_rate, is_sound
@@ -66,34 +65,25 @@ def restore_sound_file(
     with open_audio(source) as recording, ExitStack() as files:
         check_rate(recording.rate_hz)
         rate_hz, (first, last) = recording.rate_hz, _part(recording, options)
-        low, high = _heard(recording, first, last, restorer.context(rate_hz), hop_length(rate_hz))
         comparison = SoundComparison(rate_hz, options.compare) if options.compare is not None else None
         recording.check_output(target)
         copied = options.strength == 0 and source.suffix.lower() == target.suffix.lower()  # not even encoded again
         writer = None if copied else files.enter_context(recording.writer(target, options.clip))
         residual = files.enter_context(recording.writer(options.residual)) if options.residual else None
-        tape, holds_all = _Tape(recording, low), writer is None or writer.holds_all
-        not_finite = _keep(recording, 0, low, writer, residual)
-        for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
-            stored, mixed = tape.take(stop), restored.cpu()
-            observed, kept = _finite(stored), mixed
-            if last - first < recording.length:
-                share = _share(low + start, low + stop, first, last, recording)
-                mixed = observed.lerp(mixed, share)
-                kept = torch.where(share > 0, mixed, stored if holds_all else observed)
-            if observed is not stored:
-                not_finite += _silenced(stored, kept)
+        not_finite = 0
+        for block in _blocks(restorer, recording, first, last, options, writer is None or writer.holds_all):
+            not_finite += block.silenced
             if writer is not None:
-                writer.write(kept.numpy())
+                writer.write(block.kept.numpy())
             if residual is not None:
-                residual.write((observed - mixed).numpy())
+                residual.write((block.observed - block.restored).numpy())
             if comparison is not None:
-                inside = slice(max(0, first - low - start), max(0, last - low - start))
-                comparison.add(observed[:, inside], mixed[:, inside])
+                inside = slice(max(0, first - block.start), max(0, last - block.start))
+                comparison.add(block.observed[:, inside], block.restored[:, inside])
             if progress is not None:
-                pace = stop / rate_hz / (time.perf_counter() - began)
-                progress(stop // rate_hz, max(1, (high - low) // rate_hz), f"{source.name}, {pace:.0f} x real time")
-        not_finite += _keep(recording, high, recording.length, writer, residual)
+                done = min(max(0, block.stop - first), last - first)
+                pace = done / rate_hz / (time.perf_counter() - began)
+                progress(done // rate_hz, max(1, (last - first) // rate_hz), f"{source.name}, {pace:.0f} x real time")
     if copied:
         copy_file(source, target)
     if comparison is not None:
@@ -116,6 +106,59 @@ def restore_sound_file(
         sound_s=round((last - first) / rate_hz, 3),
         seconds=round(time.perf_counter() - began, 3),
     )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What becomes of a stretch of a recording. Shape: `[C, T]` each."""
+
+    start: int
+    stored: Tensor
+    """As it is in the file"""
+    observed: Tensor
+    """The same where it is a number, else silence"""
+    restored: Tensor
+    kept: Tensor
+    """What goes to the output"""
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.stored.shape[1]
+
+    @property
+    def silenced(self) -> int:
+        """How many samples became silence."""
+        return 0 if self.observed is self.stored else int((~is_sound(self.stored) & is_sound(self.kept)).sum())
+
+
+def _blocks(
+    restorer: SoundRestorer, recording: Recording, first: int, last: int, options: Options, holds_all: bool
+) -> Iterator[_Block]:
+    """All of a recording, of which the samples from `first` to `last` are restored; at inner ends they fade in and out.
+
+    Only an output that `holds_all` keeps what is no number outside of that part.
+    """
+    rate_hz = recording.rate_hz
+    low, high = _heard(recording, first, last, restorer.context(rate_hz), hop_length(rate_hz))
+    yield from _untouched(recording, 0, low, holds_all)
+    tape = _Tape(recording, low)
+    for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
+        stored, mixed = tape.take(stop), restored.cpu()
+        observed, kept = _finite(stored), mixed
+        if last - first < recording.length:
+            share = _share(low + start, low + stop, first, last, recording)
+            mixed = observed.lerp(mixed, share)
+            kept = torch.where(share > 0, mixed, stored if holds_all else observed)
+        yield _Block(low + start, stored, observed, mixed, kept)
+    yield from _untouched(recording, high, recording.length, holds_all)
+
+
+def _untouched(recording: Recording, start: int, stop: int, holds_all: bool) -> Iterator[_Block]:
+    """What is not even heard: it goes over as it is, and nothing is taken out of it."""
+    for begin in range(start, stop, _BLOCK):
+        stored = torch.from_numpy(recording.read(begin, min(begin + _BLOCK, stop)))
+        observed = _finite(stored)
+        yield _Block(begin, stored, observed, observed, stored if holds_all else observed)
 
 
 def _restored(
@@ -157,10 +200,6 @@ def _finite(block: Tensor) -> Tensor:
     return block if sound.all() else block.where(sound, 0.0)
 
 
-def _silenced(stored: Tensor, kept: Tensor) -> int:
-    return int((~is_sound(stored) & is_sound(kept)).sum())
-
-
 def _part(recording: Recording, options: Options) -> tuple[int, int]:
     """First sample of the part to restore, and the one after its last."""
     start = round(options.start_s * recording.rate_hz)
@@ -170,23 +209,6 @@ def _part(recording: Recording, options: Options) -> tuple[int, int]:
         raise UsageError(f"{recording.path} has {seconds:.2f} s, so no part of it starts at {options.start_s:g} s.")
     stop = round(min(end_s * recording.rate_hz, recording.length))
     return min(start, stop), stop
-
-
-def _keep(recording: Recording, start: int, stop: int, writer: Writer | None, residual: Writer | None) -> int:
-    """What lies outside of the part to restore: it goes over as it is, and nothing was taken out of it.
-
-    Returns how many samples became silence, as the format cannot hold them.
-    """
-    silenced = 0
-    for begin in range(start, stop, _BLOCK):
-        stored = torch.from_numpy(recording.read(begin, min(begin + _BLOCK, stop)))
-        if writer is not None:
-            kept = stored if writer.holds_all else _finite(stored)
-            silenced += _silenced(stored, kept)
-            writer.write(kept.numpy())
-        if residual is not None:
-            residual.write(torch.zeros_like(stored).numpy())
-    return silenced
 
 
 def _heard(recording: Recording, first: int, last: int, context: int, hop: int) -> tuple[int, int]:

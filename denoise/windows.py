@@ -146,7 +146,8 @@ def sweep_rows(
     `read` is asked for every row once, in order, and before it is yielded: rows may be written over their source.
     Memory holds a few bands of windows, whatever the length. The network gets its own copy of each window: it may work
     in place, or return it to pass it through. A condition travels as further channels of the signal, or is lengthened
-    by `pad` and indexed with the position. When memory runs out, windows halve and only the current band is done again.
+    by `pad` and indexed with the position. When an accelerator runs out of memory, windows halve and only the current
+    band is done again; a lack of memory on a CPU, which is no `torch.OutOfMemoryError`, passes.
 
     Shape:
         - Read: `[C, stop - start, *shape[1:]]` float32
@@ -155,7 +156,7 @@ def sweep_rows(
     Raises:
         UsageError: the signal is empty.
         ModelError: the network changed the sides of a window.
-        DenoiseError: the device has no memory for the smallest window.
+        DenoiseError: an accelerator has no memory for the smallest window.
     """
     if not shape or min(shape) < 1:
         raise UsageError(f"A signal of shape {tuple(shape)} is empty; every axis needs at least one sample.")

@@ -185,9 +185,11 @@ def test_holes_are_filled_and_counted(
 def test_evaluate_holes(
     noisy_png: Path, tiny_inpainting_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--data", noisy_png.parent, "--corruption", "scratches", "--json"]
-    assert run(monkeypatch, "evaluate", tiny_inpainting_weights, *options) == 0
-    assert json.loads(capsys.readouterr().out)["pictures"] == 1
+    for corruption in ([], ["--corruption", "scratches"]):
+        options = ["--data", noisy_png.parent, "--json", *corruption]
+        assert run(monkeypatch, "evaluate", tiny_inpainting_weights, *options) == 0
+        scores = json.loads(capsys.readouterr().out)
+        assert (scores["pictures"], scores["corruption"]) == (1, "scratches")
 
 
 def test_evaluate_names_what_it_cannot_score(

@@ -80,11 +80,29 @@ def test_masks_in_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [3, None, np.zeros(5), np.zeros((2, 4, 4)), np.zeros((0, 4)), np.array([["a"]]), np.full((4, 4), 70_000)]
+    "wrong",
+    [
+        3,
+        None,
+        np.zeros(5),
+        np.zeros((2, 4, 4)),
+        np.zeros((0, 4)),
+        np.array([["a"]]),
+        np.full((4, 4), 70_000),
+    ],
 )
 def test_what_is_no_mask(wrong: object) -> None:
     with pytest.raises(UsageError, match=r"is no mask|does not fit"):
         as_mask(wrong)
+
+
+@pytest.mark.parametrize("reached", [1.5, 255.0, float("nan"), float("inf")])
+def test_a_mask_of_floats_ends_at_1(reached: float) -> None:
+    mask = np.zeros((4, 4), np.float32)
+    mask[1, 2] = reached
+    for kind in (mask, torch.from_numpy(mask).bfloat16()):
+        with pytest.raises(UsageError, match=rf"is 0\.\.1 and this one reaches {reached:g}; divide it by its white"):
+            as_mask(kind)
 
 
 def test_a_mask_that_leaves_nothing() -> None:

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 import denoise
-from denoise import pipeline
-from denoise.errors import MediaError, UsageError
+from denoise import pipeline, pretrained
+from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.loading import Restorers
+from denoise.networks import UNet
 from denoise.options import Options
 from denoise.picture_files import restore_picture_file
-from tests.conftest import photo
+from tests.conftest import card, photo
 
 SAVE = Image.Image.save
 
@@ -40,6 +41,25 @@ def test_file_and_array_go_the_same_way(noisy_png: Path, tiny_weights: Path) -> 
     pixels = np.asarray(Image.open(noisy_png))
     with Image.open(noisy_png.with_name("noisy photo ü.restored.png")) as restored:
         assert np.array_equal(np.asarray(restored), restore(pixels, tiny_weights, sigma=20))
+
+
+def test_a_file_tells_its_own_rate(noisy_png: Path, tiny_weights: Path) -> None:
+    for source in (noisy_png, str(noisy_png), [noisy_png]):
+        with pytest.raises(UsageError, match="A file tells its own rate; rate_hz is of a waveform in memory"):
+            restore(source, tiny_weights, rate_hz=16_000)
+
+
+def test_several_weights_may_stand_apart(tiny_weights: Path, tiny_inpainting_weights: Path) -> None:
+    assert Restorers(f"{tiny_weights}, {tiny_inpainting_weights}").named.keys() == {"image", "holes"}
+
+
+def test_with_strength_zero_no_noise_is_looked_for(noisy_png: Path, tmp_path: Path) -> None:
+    """These weights cannot."""
+    network = UNet(widths=(4, 4), depths=(1, 1))
+    weights = pretrained.save(tmp_path / "blind", pretrained.Weights(network, None, card()))
+    report = restore(noisy_png, weights, strength=0, out=tmp_path / "same.png")
+    assert report.sigma == []
+    assert (tmp_path / "same.png").read_bytes() == noisy_png.read_bytes()
 
 
 def test_strength_zero_keeps_every_pixel(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
@@ -119,6 +139,47 @@ def test_a_list_goes_on_after_a_failure(noisy_png: Path, tiny_weights: Path, tmp
     assert isinstance(first, denoise.Failure) and first.source == str(broken)
     assert isinstance(second, denoise.Report)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [noisy_png.name]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 40000000000000 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory."),
+    ],
+)
+def test_a_list_goes_on_after_a_file_that_takes_too_much_memory(
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    large = tmp_path / "large.png"
+    large.write_bytes(noisy_png.read_bytes())
+    fail_for(large, error, monkeypatch)
+    first, second = restore([large, noisy_png], tiny_weights, out=tmp_path / "out", sigma=20)
+    sentence = f"{large} takes more memory than there is; restore it on a larger machine."
+    assert first == pipeline.Failure(str(large), sentence) and Path(second.output).is_file()
+    with pytest.raises(DenoiseError, match="takes more memory than there is"):
+        restore(large, tiny_weights)
+
+
+def test_other_errors_of_the_program_stop_a_list(
+    noisy_png: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_for(noisy_png, RuntimeError("a mistake"), monkeypatch)
+    with pytest.raises(RuntimeError, match=r"^a mistake$"):
+        restore([noisy_png], tiny_weights)
+
+
+def fail_for(source: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pipeline.restore_picture_file
+
+    def fail(restorer: Any, path: Path, *rest: Any) -> Any:
+        if path == source:
+            raise error
+        return real(restorer, path, *rest)
+
+    monkeypatch.setattr(pipeline, "restore_picture_file", fail)
 
 
 def test_folders_keep_their_tree_and_resume(tiny_weights: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from denoise import pretrained
-from denoise.errors import ModelError, UsageError
+from denoise.errors import MediaError, ModelError, UsageError
 from denoise.networks import NoiseLevel, UNet
 from denoise.pretrained import CONFIG, METRICS, README, WEIGHTS, Card, Weights
 
@@ -173,7 +175,7 @@ def test_a_config_without_network_is_refused(folder: Path) -> None:
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
     weights = _weights()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(MediaError, match="could not be written"):
         pretrained.save(tmp_path / "file", weights)
     weights.network.head.weight.data[0] = 1e6
     with pytest.raises(ModelError, match=r"head.weight is not finite in float16"):
@@ -200,4 +202,23 @@ def test_files_of_something_else_are_not_replaced(folder: Path, tmp_path: Path) 
     with pytest.raises(UsageError, match=r"holds a README\.md that is not of weights"):
         pretrained.save(project, weights)
     assert (project / "README.md").read_text() == "precious" and len(list(project.iterdir())) == 1
-    assert pretrained.save(folder, weights) == folder, "weights are"
+
+
+def test_weights_are_replaced_only_where_asked(folder: Path) -> None:
+    weights = replace(pretrained.load(folder), card=replace(CARD, summary="Other."))
+    with pytest.raises(UsageError, match=r"holds weights; give another folder with -o, or --overwrite to replace them"):
+        pretrained.save(folder, weights)
+    assert pretrained.load(folder).card == CARD
+    assert pretrained.save(folder, weights, overwrite=True) == folder
+    assert pretrained.load(folder).card == weights.card
+
+
+def test_where_one_file_cannot_be_written_the_weights_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MediaError, match="No space left"):
+        pretrained.save(folder, replace(_weights(), noise_level=None), overwrite=True)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before

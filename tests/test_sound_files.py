@@ -174,6 +174,12 @@ def test_compare_draws_before_after_and_difference(tiny_sound_weights: Path, tmp
         assert np.asarray(sheet.convert("L")).std() > 10
 
 
+def test_a_comparison_of_a_part_of_no_samples(tiny_sound_weights: Path, tmp_path: Path) -> None:
+    options = {"start_s": 0.25, "end_s": 0.25 + 1e-9, "compare": tmp_path / "compare.png"}
+    assert restore(make(tmp_path / "a.wav"), tiny_sound_weights, **options).sound_s == 0
+    assert (tmp_path / "compare.png").is_file()
+
+
 def test_a_comparison_has_no_more_cells_than_are_seen() -> None:
     tone = np.float32(0.5) * np.sin(np.arange(300_000) * (2 * np.pi / 8)).astype(np.float32)
     for size, step in ((512, 1), (8192, 8)):
@@ -307,6 +313,16 @@ def test_a_residual_is_not_turned_down_and_that_is_told(tiny_sound_weights: Path
     assert report.over_full_scale.endswith(" dB. What was taken out was not.")
     restored = heard(source) - heard(residual)
     np.testing.assert_allclose(heard(tmp_path / "hot.restored.wav"), restored / np.abs(restored).max(), atol=1e-6)
+
+
+def test_an_error_of_the_callers_own_comes_through(tiny_sound_weights: Path, tmp_path: Path) -> None:
+    def progress(*_: Any) -> None:
+        raise ValueError("the user's own")
+
+    source = make(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=r"^the user's own$"):
+        restore(source, tiny_sound_weights, progress=progress, residual=tmp_path / "removed.wav")
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_no_samples_at_all(tiny_sound_weights: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ Params = Mapping[str, Any]  # tensors, or further mappings of tensors
 class Corrupted:
     """What a corruption makes of a clean batch: everything a network is given and is asked for.
 
+    As long as nothing is damaged, observed and target are one tensor.
+
     Shape:
         - observed, target: `[B, C, *S]`
         - condition: `[B, K, *S]`, what the network is told about the damage, or None: with K = 1 the noise level as a
@@ -169,15 +171,19 @@ def _combine(rule: Callable[[Tensor, Tensor], Tensor], first: Tensor | None, sec
 
 def _pick(batch: Corrupted, rows: Tensor) -> Corrupted:
     condition, weight = (None if tensor is None else tensor[rows] for tensor in (batch.condition, batch.weight))
-    return Corrupted(batch.observed[rows], condition, batch.target[rows], weight)
+    observed = batch.observed[rows]
+    target = observed if batch.target is batch.observed else batch.target[rows]
+    return Corrupted(observed, condition, target, weight)
 
 
 def _join(parts: Sequence[Corrupted]) -> Corrupted:
     lengths = [len(part.observed) for part in parts]
+    observed = torch.cat([part.observed for part in parts])
+    same = all(part.target is part.observed for part in parts)
     return Corrupted(
-        torch.cat([part.observed for part in parts]),
+        observed,
         _join_known([part.condition for part in parts], lengths, 0.0),
-        torch.cat([part.target for part in parts]),
+        observed if same else torch.cat([part.target for part in parts]),
         _join_known([part.weight for part in parts], lengths, 1.0),
     )
 

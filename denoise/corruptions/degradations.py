@@ -131,7 +131,9 @@ class AsJpeg(OneOf):
     """A corruption that, with the given probability, meets the picture as a JPEG file holds it.
 
     What the file holds is then the target; its compression is not damage. Most photographs, those of the usual
-    benchmarks too, were JPEG files once, which left their colours softer and their finest detail coarser.
+    benchmarks too, were JPEG files once, which left their colours softer and their finest detail coarser. It goes
+    around all other damage, for a file holds no target beside a damaged picture: in a `Compose` behind something that
+    damages, applying it raises UsageError.
     """
 
     def __init__(
@@ -149,6 +151,8 @@ class AsJpeg(OneOf):
 class _Stored(Compose):
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         (first, file), (second, corruption) = self.members()
+        if before.observed is not before.target:
+            raise UsageError("AsJpeg would throw away the damage before it; put that into AsJpeg as well.")
         held = file.apply(before.target, params[first]).observed
         return corruption.follow(replace(before, observed=held, target=held), params[second])
 

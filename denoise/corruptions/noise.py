@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -155,9 +156,14 @@ class _OneBand(Combination):
 
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         bands = before.observed.shape[1]
-        after = replace(before, observed=luma(before.observed), target=luma(before.target))
+        after = _on_both(luma, before)
         for name, member in self.members():
             after = member.follow(after, params[name])
-        return replace(
-            after, observed=after.observed.repeat(1, bands, 1, 1), target=after.target.repeat(1, bands, 1, 1)
-        )
+        return _on_both(lambda gray: gray.repeat(1, bands, 1, 1), after)
+
+
+def _on_both(change: Callable[[Tensor], Tensor], batch: Corrupted) -> Corrupted:
+    """Observed and target changed, in one go where they are still the same."""
+    observed = change(batch.observed)
+    target = observed if batch.target is batch.observed else change(batch.target)
+    return replace(batch, observed=observed, target=target)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from denoise.errors import UsageError
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
+SUFFIXES = {".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"}
+"""Those of `media.audio_formats.FORMATS`, which corruptions do not import"""
+
 _FADE_S = 0.005
 
 
@@ -40,6 +42,8 @@ class Recordings:
     ) -> tuple[Recordings, dict[Path, str]]:
         """Decode all sound below a folder, as mono, at every rate that exceeds its own by no more than a tenth.
 
+        Which files that are, see `sounds_below`.
+
         With several folders, files of the same name below each belong together and stay in step.
 
         Returns:
@@ -49,7 +53,7 @@ class Recordings:
             UsageError: there is no usable sound.
         """
         root = Path(folders[0])
-        paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        paths = sounds_below(root)
         np.random.default_rng(seed).shuffle(paths)
         groups: dict[tuple[int, ...], list[dict[int, np.ndarray]]] = {}  # by the rates that recordings are there at
         refused: dict[Path, str] = {}
@@ -71,8 +75,10 @@ class Recordings:
             raise UsageError(f"There is no usable sound below {root}{why}; give a folder with WAV, FLAC, OGG or MP3.")
         tracks, parts = {}, {}
         for rate in sorted({rate for rates in groups for rate in rates}):
-            found = [np.concatenate([one[rate] for one in group]) for rates, group in groups.items() if rate in rates]
-            tracks[rate], parts[rate] = torch.from_numpy(np.concatenate(found)), [len(part) for part in found]
+            found = [[one.pop(rate) for one in group] for rates, group in groups.items() if rate in rates]
+            parts[rate] = [sum(map(len, part)) for part in found]
+            tracks[rate] = torch.from_numpy(np.concatenate([piece for part in found for piece in part]))
+            del found  # not held beside the next rate
         return cls(tracks, parts), refused
 
     @property
@@ -110,6 +116,13 @@ class Recordings:
         starts = torch.randint(choices, (count,), generator=generator, device=generator.device).to(track.device)
         drawn = track.unfold(0, length, 1)[starts].float() / 32768
         return drawn if drawn.ndim == 2 else drawn.mT
+
+
+def sounds_below(folder: str | os.PathLike[str]) -> list[Path]:
+    """Files of sound below a folder, in order; hidden ones and links to folders are left out."""
+    root = Path(folder)
+    paths = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in paths if not any(name.startswith(".") for name in path.relative_to(root).parts))
 
 
 def as_name(path: Path) -> str | bytes:

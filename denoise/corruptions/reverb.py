@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from denoise.corruptions.base import Corrupted, Params
 from denoise.corruptions.draws import Range, as_range, normal, uniform
-from denoise.corruptions.recordings import as_name
+from denoise.corruptions.recordings import SUFFIXES, as_name, sounds_below
 from denoise.corruptions.sound import SoundCorruption, from_db, whole
 from denoise.corruptions.spectra import fast_length
 from denoise.errors import UsageError
@@ -20,7 +19,6 @@ from denoise.errors import UsageError
 EARLY_S = 0.05
 DIRECT_S = 0.0025
 LONGEST_S = 2.0
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 
 
 class Reverb(SoundCorruption):
@@ -96,9 +94,8 @@ def read_responses(folder: str, rate_hz: int) -> Tensor:
     import librosa
     import soundfile
 
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     responses = []
-    for path in paths:
+    for path in sounds_below(folder):
         try:
             samples, its_rate = soundfile.read(as_name(path), dtype="float32", always_2d=True)
             resampled = librosa.resample(samples[:, 0], orig_sr=its_rate, target_sr=rate_hz, res_type="soxr_hq")

@@ -26,29 +26,57 @@ def check_place(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file open for reading and writing that becomes `path` when the block ends well, and vanishes when it does not.
-
-    It lies in the same folder under a hidden name, reaches the disk before it is renamed, and gets the permission bits
-    of the file it replaces, or those of any newly created file. A link is followed, not replaced.
+    """As `appearing`, for a block that does nothing but write the file.
 
     Raises:
         MediaError: whatever went wrong in the block or on the disk, in one sentence.
     """
+    with appearing(path) as file, writing(path):
+        yield file
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """A file open for reading and writing that becomes `path` when the block ends well, and vanishes when it does not.
+
+    It lies in the same folder under a hidden name, reaches the disk before it is renamed, and gets the permission bits
+    of the file it replaces, or those of any newly created file. A link is followed, not replaced. Errors of the block
+    pass through as they are.
+
+    Raises:
+        MediaError: the file could not be made, flushed or renamed.
+    """
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with part.open("x+b") as file:
+        with writing(path):
+            file = part.open("x+b")
+        try:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, part)
-        part.replace(target)
-    except BaseException as error:
+            with writing(path):
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            with contextlib.suppress(OSError):  # of a failed block, whose own error is on its way
+                file.close()
+        with writing(path):
+            if target.exists():
+                shutil.copymode(target, part)
+            part.replace(target)
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
-        if isinstance(error, DenoiseError) or not isinstance(error, Exception):
-            raise
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while `path` is written as a MediaError, but for a lack of memory."""
+    try:
+        yield
+    except (DenoiseError, MemoryError):
+        raise
+    except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(
             f"{path} could not be written ({reason}); nothing was changed on the disk. "

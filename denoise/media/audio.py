@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.errors import DenoiseError, MediaError, UsageError
-from denoise.media.atomic import check_place, replacing
+from denoise.media.atomic import appearing, check_place, writing
 from denoise.media.audio_chunks import riff_texts, set_aiff_length
 from denoise.media.audio_decode import BLOCK, Block, as_name, decoder
 from denoise.media.audio_formats import FORMATS, READ_ONLY, RIFF, encoding_for, sample_bytes
@@ -58,7 +58,6 @@ class Recording:
         format: libsndfile's name of the container (WAV, WAVEX, RF64, W64, FLAC, OGG, MP3, AIFF), RIFX for a WAV of
             big-endian numbers, or M4A and so on.
         subtype: libsndfile's name of the coding (PCM_16, FLOAT, VORBIS and so on), or FFmpeg's in capitals.
-        default_suffix: Of the format to write unless told otherwise: the one it came in, or one that loses nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,14 +77,6 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._restart(0)
-
-    @property
-    def default_suffix(self) -> str:
-        """The suffix of the file if that can be written, else `.flac`, or `.wav` for more than 8 channels."""
-        with contextlib.suppress(UsageError):
-            encoding_for(self._source, self.path)
-            return self.path.suffix
-        return ".flac" if self.channels <= 8 and self.rate_hz <= 655_350 else ".wav"
 
     def describe(self) -> str:
         """One line for a person, such as `WAV, 16 bit, 44.1 kHz, 2 channels, 0:03:25.200`."""
@@ -136,6 +127,8 @@ class Recording:
     def writer(self, path: str | os.PathLike[str], clip: Clip = "none") -> Iterator[Writer]:
         """A file to write sound of this length to; it appears when the block ends well, or not at all.
 
+        Errors of the block pass through as they are.
+
         Args:
             path: Its suffix names the format, see `encoding_for`. Tags are copied; see `audio_tags`.
             clip: What to do with samples over full scale. `none`: integer formats clip them, float and lossy ones
@@ -150,16 +143,19 @@ class Recording:
         if clip not in ("none", "rescale"):
             raise UsageError(f"clip was {clip!r}; choose none or rescale.")
         self.check_output(path)
-        with replacing(path) as file:
-            encoding = encoding_for(self._source, path)
-            tags = self._tags()
-            with contextlib.closing(Writer(self._source, file, encoding, tags, clip, path.parent)) as writer:
+        with appearing(path) as file:
+            with writing(path):
+                encoding, tags = encoding_for(self._source, path), self._tags()
+                writer = Writer(self._source, file, encoding, tags, clip, path)
+            with contextlib.closing(writer):
                 yield writer
-                writer.finish()
-            if encoding.format == "AIFF" and sample_bytes(encoding.subtype) == self.channels == 1:
-                set_aiff_length(file, self.length)
-            write_tags(file, encoding.format, encoding.subtype, tags, self.path, self.format)
-            verify(file, path, self.length)
+                with writing(path):
+                    writer.finish()
+            with writing(path):
+                if encoding.format == "AIFF" and sample_bytes(encoding.subtype) == self.channels == 1:
+                    set_aiff_length(file, self.length)
+                write_tags(file, encoding.format, encoding.subtype, tags, self.path, self.format)
+                verify(file, path, self.length)
 
     def _tags(self) -> Tags:
         info = {}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.errors import MediaError
+from denoise.media.atomic import writing
 from denoise.media.audio_decode import BLOCK
 from denoise.media.audio_formats import BITS, LOSSY, RIFF, Encoding, Source, mp3_gain
 from denoise.media.audio_tags import INFO, Tags
@@ -57,14 +58,12 @@ class Writer:
         holds_all: Whether the file takes every float as it is, NaN as well.
     """
 
-    def __init__(
-        self, source: Source, file: IO[bytes], encoding: Encoding, tags: Tags, clip: Clip, folder: Path
-    ) -> None:
+    def __init__(self, source: Source, file: IO[bytes], encoding: Encoding, tags: Tags, clip: Clip, path: Path) -> None:
         import soundfile
 
         self.report = Levels(clip)
         self.holds_all = encoding.subtype in {"FLOAT", "DOUBLE"}
-        self._source, self._encoding = source, encoding
+        self._source, self._encoding, self._path = source, encoding, path
         self._bits = BITS.get(encoding.subtype, 0)
         # The largest magnitude that is not over: integers end one step below 1, but begin at -1.
         self._full = 1 - 2.0 ** (1 - self._bits) if self._bits else 1.0
@@ -72,7 +71,9 @@ class Writer:
         if encoding.format == "MP3":
             self._undo = 1 / mp3_gain(source.rate_hz, source.channels, **encoding.options)
         self._written = 0
-        self._later: IO[bytes] | None = tempfile.TemporaryFile(dir=folder) if clip == "rescale" else None  # noqa: SIM115
+        self._later: IO[bytes] | None = (
+            tempfile.TemporaryFile(dir=path.parent) if clip == "rescale" else None  # noqa: SIM115
+        )
         self._file = soundfile.SoundFile(
             file.fileno(),
             "w",
@@ -106,10 +107,11 @@ class Writer:
         finite = block[np.isfinite(block)]
         if finite.size:
             self.report.peak = max(self.report.peak, float(np.abs(finite).max()))
-        if self._later is None:
-            self._encode(block, 1.0)
-        else:
-            self._later.write(np.ascontiguousarray(block.T, dtype=np.float32).tobytes())
+        with writing(self._path):
+            if self._later is None:
+                self._encode(block, 1.0)
+            else:
+                self._later.write(np.ascontiguousarray(block.T, dtype=np.float32).tobytes())
 
     def close(self) -> None:
         """Let go of everything; the file counts only if `finish` was reached."""

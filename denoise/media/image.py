@@ -252,8 +252,7 @@ def _left_out(image: Image.Image, path: Path) -> str:
 
 def _too_large(path: Path, max_pixels: int) -> UsageError:
     return UsageError(
-        f"{path.name} has more than the {max_pixels:,} pixels accepted, all frames together; "
-        "give a larger max_pixels if you trust the file."
+        f"{path.name} has more than the {max_pixels:,} pixels accepted, all frames together; cut it into parts."
     )
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 _KNOTS = 33
 _WIDTH = 0.07
 _PRIOR = 0.02
+_CELLS = 2**16  # weighed at once by every knot: what that takes stays small
 _SUREST = 8.0
 
 
@@ -77,9 +78,14 @@ def level_curve(levels: Tensor, weights: Tensor, brightness: Tensor) -> Tensor:
     """
     share = torch.softmax(weights.flatten(1), dim=1)[:, None]
     level, place = levels.flatten(1)[..., None], brightness.flatten(1)
-    knots = torch.linspace(0, 1, _KNOTS, device=levels.device, dtype=torch.float32)
-    near = torch.exp(-0.5 * ((place[:, None] - knots[:, None]) / _WIDTH).square()) * share
-    curve = ((near @ level + _PRIOR * (share @ level)) / (near.sum(2, keepdim=True) + _PRIOR)).squeeze(2)
+    knots = torch.linspace(0, 1, _KNOTS, device=levels.device, dtype=torch.float32)[:, None]
+    total = _PRIOR * (share @ level)
+    trust = torch.full_like(total, _PRIOR)
+    for start in range(0, place.shape[1], _CELLS):
+        some = slice(start, start + _CELLS)
+        near = torch.exp(-0.5 * ((place[:, None, some] - knots) / _WIDTH).square()) * share[..., some]
+        total, trust = total + near @ level[:, some], trust + near.sum(2, keepdim=True)
+    curve = (total / trust).squeeze(2)
     position = place.clamp(0, 1) * (_KNOTS - 1)
     knot = position.long().clamp(max=_KNOTS - 2)
     return torch.lerp(curve.gather(1, knot), curve.gather(1, knot + 1), position - knot).view_as(levels)

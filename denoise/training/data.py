@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,16 +18,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from denoise.errors import UsageError
-from denoise.media.pillow_settings import open_unmapped
+from denoise.media.folders import files_below
+from denoise.media.image import is_image
+from denoise.media.pillow_settings import open_unmapped, pillow_settings
 from denoise.training.batches import Endless, load
 from denoise.training.callbacks import is_sheet
 from denoise.training.checks import MOST_SEED, require_within
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"}
 _STEP_PX = 16
 """Sides of crops are multiples of this, which the networks here can take"""
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
+_OVERSIZED = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, *_OVERSIZED)
 """What Pillow raises for damaged or oversized files"""
 
 
@@ -108,7 +109,8 @@ class PictureCrops(L.LightningDataModule):
         while spare and not self.validation:
             held.append(spare.pop(0))
             self.validation = _decode(held[-1:], middle, refused)
-        train = [path for path in sizes if path not in set(held)]
+        apart = set(held)
+        train = [path for path in sizes if path not in apart]
         total = 3 * sum(width * height for width, height in (sizes[path] for path in train or held))
         part = min(1.0, self.cache_bytes / total) if total else 1.0
 
@@ -201,15 +203,14 @@ class _Pictures(Dataset[Tensor]):
 def scan(root: Path, smallest_px: int) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
     """Sizes `(width, height)` of the usable pictures below a folder, and why each of the others is not usable.
 
-    Only headers are read. What trainings show of themselves is not looked at. Raises UsageError when there is no such
-    folder.
+    Only headers are read; a folder that cannot be read is one of the others. What trainings show of themselves is not
+    looked at. Raises UsageError when there is no such folder.
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; give the folder that holds the pictures as --data.root.")
     sizes, refused = {}, {}
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if hidden or path.suffix.lower() not in _SUFFIXES or is_sheet(path) or not path.is_file():
+    for path in files_below(root, is_image):
+        if is_sheet(path):
             continue
         try:
             with _opened(path) as image:
@@ -244,10 +245,8 @@ def _decode(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about damaged metadata, and about the size of pictures of the user's own
-        with open_unmapped(path) as image:
-            yield image
+    with pillow_settings(), open_unmapped(path) as image:
+        yield image
 
 
 def _part(image: Image.Image, share: float, smallest: int, generator: np.random.Generator) -> np.ndarray:

@@ -34,6 +34,7 @@ def export(
     noise_level: str | os.PathLike[str] | None = None,
     blend: str | os.PathLike[str] | None = None,
     blend_share: float | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the averaged weights of a checkpoint as a weights folder.
 
@@ -48,12 +49,14 @@ def export(
             keeps what a short training forgets and loses little of what it learned (Wortsman et al., "Robust
             fine-tuning of zero-shot models", CVPR 2022).
         blend_share: how much of the mean these are, 0..1; by default 0.3.
+        overwrite: replace weights that the folder holds.
 
     Raises:
         UsageError: a file is missing or is not what it should be, the card is for something else than the network,
             `blend` is of another network or not there for its share, `noise_level` estimates none or is of no use to
-            the network, or the folder holds files of something else.
-        ModelError: the checkpoint is damaged or not of `denoise train`, or the folder cannot be written.
+            the network, or the folder holds weights or files of something else.
+        ModelError: the checkpoint is damaged or not of `denoise train`.
+        MediaError: the folder cannot be written.
     """
     if blend is None and blend_share is not None:
         raise UsageError("There is nothing to blend: name weights as --blend, or leave out --blend-share.")
@@ -88,7 +91,7 @@ def export(
         estimator = pretrained.load(noise_level).noise_level
         if estimator is None:
             raise UsageError(f"The weights {noise_level} estimate no noise level; give others as --noise-level.")
-    return pretrained.save(folder, pretrained.Weights(network, estimator, described))
+    return pretrained.save(folder, pretrained.Weights(network, estimator, described), overwrite)
 
 
 def _validation(metrics: dict[str, Any], is_other_estimator: bool) -> dict[str, float]:

@@ -126,7 +126,8 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     shipped = _shipped()
     inside = Path(*path.parts[1:]) if path.parts[:1] == ("recipes",) else path
-    for candidate in (path, shipped / inside.with_suffix(".yaml")):
+    candidates = [path, shipped / inside.with_suffix(".yaml")] if inside.name else [path]
+    for candidate in candidates:
         if candidate.is_file():
             return candidate
     known = ", ".join(str(p.relative_to(shipped).with_suffix("")) for p in recipes())

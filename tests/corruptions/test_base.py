@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from denoise.corruptions.base import Combination, Compose, Corrupted, Corruption, Identity, OneOf, Params, Sometimes
-from denoise.corruptions.image import Blur, Demosaic, Gaussian, Speckle
+from denoise.corruptions.image import Blur, Demosaic, Gaussian, Gray, Speckle
 from denoise.errors import UsageError
 
 
@@ -114,6 +114,30 @@ def test_sometimes_never_and_always(batch: int) -> None:
 def test_sometimes_is_per_example() -> None:
     result = Sometimes(Gaussian(25.0), 0.3)(torch.zeros(2000, 1, 1, 1), seeded())
     assert (result.condition > 0).float().mean().item() == pytest.approx(0.3, abs=0.04)
+
+
+class Same(Corruption):
+    """Leaves everything as it is, and remembers whether the target was still what is observed."""
+
+    def draw(self, clean: Tensor, generator: torch.Generator) -> Params:  # noqa: ARG002
+        return {}
+
+    def follow(self, before: Corrupted, params: Params) -> Corrupted:  # noqa: ARG002
+        self.same = before.observed is before.target
+        return before
+
+    def apply(self, clean: Tensor, params: Params) -> Corrupted:
+        return self.follow(Corrupted(clean, None, clean), params)
+
+
+def test_observed_and_target_are_one_tensor_until_there_is_damage() -> None:
+    clean, same = torch.rand(8, 3, 4, 4), Same()
+    for before in (Identity(), Sometimes(Identity()), Gray(Sometimes(Identity()), 0.5)):
+        Compose([before, Sometimes(same)])(clean, seeded())
+        assert same.same
+    for before in (Blur(), Sometimes(Blur()), Gray(Blur(), 0.5)):
+        Compose([before, Sometimes(same)])(clean, seeded())
+        assert not same.same
 
 
 def nested() -> Combination:

@@ -12,6 +12,7 @@ from scipy import ndimage
 from skimage.transform import downscale_local_mean
 from torch import Tensor
 
+from denoise.corruptions.base import Compose, Identity, Sometimes
 from denoise.corruptions.image import AsJpeg, Blur, Downsample, Gaussian, Gray, Jpeg, Quantize
 from denoise.errors import UsageError
 
@@ -118,6 +119,15 @@ def test_what_a_jpeg_file_holds_is_the_target() -> None:
     assert noise.std().item() == pytest.approx(20, rel=0.02)
     assert abs(noise.mean().item()) < 0.5
     torch.testing.assert_close(result.condition, torch.full_like(clean[:, :1], 20 / 255))
+
+
+def test_a_jpeg_file_forgets_no_damage() -> None:
+    clean, stored = pictures(), AsJpeg(Identity(), probability=1.0)
+    for inner in (stored, Sometimes(stored, 1.0)):
+        with pytest.raises(UsageError, match="AsJpeg would throw away the damage before it"):
+            Compose([Gaussian(50.0), inner])(clean, seeded())
+    for whole in (Gray(Compose([Identity(), stored])), Compose([Sometimes(Gaussian(), 0.0), stored, Gaussian(50.0)])):
+        assert torch.isfinite(whole(clean, seeded()).observed).all()
 
 
 def test_a_gray_picture_goes_through_jpeg_as_one_band() -> None:

@@ -10,8 +10,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from denoise.corruptions.recordings import Recordings
+from denoise.corruptions.recordings import SUFFIXES, Recordings, sounds_below
 from denoise.errors import UsageError
+from denoise.media.audio_formats import FORMATS
 
 
 def tone(seconds: float, rate_hz: int, hz: float = 440.0, level: float = 0.3) -> np.ndarray:
@@ -80,6 +81,20 @@ def test_unusable_files_are_named(folder: Path) -> None:
     assert {path.name for path in refused} == {"silent.wav", "empty.wav", "nan.wav", "text.wav"}
     assert all(refused.values())
     assert len(recordings.tracks[16_000]) == 16_000
+
+
+def test_every_format_that_restore_reads_and_nothing_hidden(folder: Path) -> None:
+    assert set(FORMATS) == SUFFIXES
+    for name, form in (("d.w64", "W64"), ("deep/e.aifc", "AIFF"), (".trash/f.wav", "WAV")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        soundfile.write(folder / name, tone(0.25, 16_000), 16_000, format=form)
+    (folder / "deep" / "._a.wav").write_bytes(b"\0\5\x16\7")  # as macOS writes beside a.wav
+    (folder / "folder.wav").mkdir()
+    (folder / "deep" / "circle").symlink_to(folder)
+    names = [path.relative_to(folder).as_posix() for path in sounds_below(folder)]
+    assert names == ["a.wav", "d.w64", "deep/b.flac", "deep/c.ogg", "deep/e.aifc"]
+    recordings, refused = Recordings.read(folder)
+    assert not refused and len(recordings.tracks[16_000]) == 24_000
 
 
 def test_names_need_not_be_text(folder: Path) -> None:

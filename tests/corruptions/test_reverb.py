@@ -73,6 +73,8 @@ def test_recorded_rooms_are_aligned_scaled_and_resampled(tmp_path: Path) -> None
         response[delay] = -0.5
         soundfile.write(tmp_path / name, response, rate_hz)
     soundfile.write(tmp_path / "silent.wav", np.zeros(100), 16_000)
+    (tmp_path / "._a.wav").write_bytes(b"no sound")
+    (tmp_path / "folder.wav").mkdir()
     responses = read_responses(str(tmp_path), 16_000)
     assert responses.shape[0] == 2
     assert responses.shape[1] <= 4001

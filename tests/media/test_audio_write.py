@@ -105,6 +105,19 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, clip):
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, OSError, MemoryError])
+def test_an_error_of_the_caller_is_not_one_of_the_disk(tmp_path, error):
+    source = make(tmp_path / "in.wav", tones(100))
+    with (
+        open_audio(source) as recording,
+        pytest.raises(error, match=r"^the caller's own$"),
+        recording.writer(tmp_path / "out.wav") as writer,
+    ):
+        writer.write(recording.read(0, 50))
+        raise error("the caller's own")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
 def test_less_sound_than_the_recording_has_is_no_file(tmp_path):
     source = make(tmp_path / "in.wav", tones(100))
     with (

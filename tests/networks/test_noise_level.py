@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from denoise.networks import NoiseLevel
+from denoise.networks import NoiseLevel, noise_level
 from denoise.networks.noise_level import level_curve, pool_level
 
 
@@ -57,6 +57,21 @@ def test_the_curve_follows_brightness_and_distrusts_what_is_unsure() -> None:
     curve = level_curve(levels, weights, brightness)
     inner = (brightness > 0.15) & (brightness < 0.85)  # smoothing bends the ends
     assert ((curve - truth).abs() / truth)[inner].max() < 0.1
+
+
+def test_the_curve_is_the_same_by_parts_and_can_be_learned_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels, weights, brightness = torch.rand(3, 2, 1, 9, 11, generator=torch.Generator().manual_seed(0))
+    whole, slopes, held = [], [], []
+    exp = torch.exp
+    monkeypatch.setattr(torch, "exp", lambda table: held.append(table.numel()) or exp(table))
+    for cells in (2**16, 10):
+        monkeypatch.setattr(noise_level, "_CELLS", cells)
+        asked = levels.clone().requires_grad_()
+        whole.append(level_curve(asked, weights, brightness))
+        slopes.append(torch.autograd.grad(whole[-1].square().sum(), asked)[0])
+    torch.testing.assert_close(whole[1], whole[0], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-4, atol=1e-7)
+    assert held[0] == 2 * 33 * 99 and max(held[1:]) == 2 * 33 * 10
 
 
 @pytest.mark.parametrize("value", [-0.2, 0.0, 1.0, 1.3])

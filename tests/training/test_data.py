@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import re
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from denoise.corruptions.base import Compose
 from denoise.corruptions.image import AsJpeg, Gaussian, Gray, Jpeg
@@ -217,7 +218,16 @@ def test_numbers_that_are_none(folder: Path, kinds: list[Any], option: str, valu
 
 def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> None:
     root = folder / "pictures"
-    for name in ("deep/er/E.PNG", "deep/f.gif", ".thumbnails/x.png", "deep/.y.png", "deep/folder.png/z.jpg"):
+    names = (
+        "deep/er/E.PNG",
+        "deep/f.gif",
+        ".thumbnails/x.png",
+        "deep/.y.png",
+        "deep/folder.png/z.jpg",
+        "g.jfif",
+        "h.apng",
+    )
+    for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20, 30)).save(root / name)
     (root / "notes.txt").write_text("no picture")
@@ -227,6 +237,8 @@ def test_scan_goes_down_and_skips_what_is_hidden_or_no_picture(folder: Path) -> 
         "deep/er/E.PNG",
         "deep/f.gif",
         "deep/folder.png/z.jpg",
+        "g.jfif",
+        "h.apng",
     ]
     assert sizes[root / "deep/er/E.PNG"] == (20, 30)
     assert not refused
@@ -263,7 +275,34 @@ def test_unusable_files_are_named_in_one_warning(folder: Path) -> None:
     assert len(data.pictures) + len(data.validation) == 4
 
 
-@pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, RuntimeError])
+def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = folder / "pictures" / "locked"
+    locked.mkdir()
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    sizes, refused = scan(folder / "pictures", 16)
+    assert len(sizes) == 4 and refused == {locked: "cannot be read"}
+
+
+def test_what_restore_reads_is_learned_from(tmp_path: Path) -> None:
+    """A picture of more pixels than Pillow takes unasked, and one whose compressed metadata unfolds to a megabyte."""
+    Image.new("1", (15_000, 13_000)).save(tmp_path / "pano.png")
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "x" * (2**20 + 2000), zip=True)
+    Image.new("RGB", (20, 20)).save(tmp_path / "xmp.png", pnginfo=text)
+    sizes, refused = scan(tmp_path, 16)
+    assert sorted(sizes.values()) == [(20, 20), (15_000, 13_000)] and not refused
+
+
+@pytest.mark.parametrize(
+    "error", [OSError, ValueError, SyntaxError, RuntimeError, MemoryError, Image.DecompressionBombWarning]
+)
 def test_whatever_a_decoder_raises_is_one_file_less(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:

@@ -92,6 +92,10 @@ def test_a_training_becomes_weights_by_two_commands(
     assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny") == 2
     assert "denoise: Weights need a card; give --card" in capsys.readouterr().err
     assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", "--card", "card.yaml") == 0
+    assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", "--card", "card.yaml") == 2
+    assert "denoise: weights/tiny holds weights; give another folder" in capsys.readouterr().err
+    again = ("--card", "card.yaml", "--overwrite")
+    assert run("export-weights", "runs/tiny/last.ckpt", "-o", "weights/tiny", *again) == 0
     weights = pretrained.load("weights/tiny")
     averaged = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]
     for name, value in weights.network.state_dict().items():
@@ -308,8 +312,9 @@ def test_recipes_are_found_by_path_or_name(folder: Path) -> None:
     checkout = folder / "checkout" / "recipes" / "photo"  # beside an installed package, which ships the same
     assert main._public_name(checkout / "denoise.yaml") == "recipes/photo/denoise.yaml"
     assert main._public_name(checkout / "my_own.yaml") == "my_own.yaml"
-    with pytest.raises(UsageError, match="photo/gaussian"):
-        find_recipe("photo/nothing")
+    for name in ("photo/nothing", "recipes", "recipes/", ".", "..", "/", ""):
+        with pytest.raises(UsageError, match="photo/gaussian"):
+            find_recipe(name)
 
 
 def test_help_names_the_command_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -359,7 +359,7 @@ def test_a_deeper_network_begins_as_the_weights_do(weights: Path) -> None:
     trained, deeper = pretrained.load(weights).network, UNet(widths=(4, 4), depths=(3, 2))
     for block in (m for m in trained.modules() if isinstance(m, ResidualBlock)):
         torch.nn.init.normal_(block.second.weight, std=0.1)
-    pretrained.save(weights, replace(pretrained.load(weights), network=trained))
+    pretrained.save(weights, replace(pretrained.load(weights), network=trained), overwrite=True)
     _module(network=deeper).load_pretrained(str(weights))
     picture, level = torch.rand(1, 3, 16, 24), torch.full((1, 1, 16, 24), 0.1)
     with torch.inference_mode():
