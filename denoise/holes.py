@@ -21,6 +21,9 @@ _LOSSY = {"JPEG", "WEBP", "AVIF"}
 _LOSSY_LEVELS = 16
 _BLED_LEVELS, _BLED_PX = 80, 8  # how far compression takes the border of a painted place from its colour, and where
 _ROWS = 256
+_OVERSHOT = 1.5
+"""The most that a mask of floats reaches which was scaled by a bicubic filter; beyond that its white is not 1"""
+
 _PEAKS = (1, 255, 65_535)
 """White in whole numbers; beside these the most that the type can hold"""
 
@@ -84,7 +87,7 @@ def as_mask(mask: Any) -> Mask:
     if mask.dtype == bool:
         return np.asarray(mask)
     if mask.dtype.kind == "f":
-        if not (white := float(mask.max())) <= 1:  # NaN is not either
+        if not (white := float(mask.max())) <= _OVERSHOT:  # NaN is not either
             raise UsageError(f"A mask of floats is 0..1 and this one reaches {white:g}; divide it by its white.")
         return np.asarray(mask >= 0.5)
     largest, full = int(mask.max()), int(np.iinfo(mask.dtype).max)

@@ -96,13 +96,15 @@ def test_what_is_no_mask(wrong: object) -> None:
         as_mask(wrong)
 
 
-@pytest.mark.parametrize("reached", [1.5, 255.0, float("nan"), float("inf")])
-def test_a_mask_of_floats_ends_at_1(reached: float) -> None:
+@pytest.mark.parametrize("reached", [1.6, 255.0, float("nan"), float("inf")])
+def test_a_mask_of_floats_ends_at_1_or_little_above(reached: float) -> None:
     mask = np.zeros((4, 4), np.float32)
     mask[1, 2] = reached
     for kind in (mask, torch.from_numpy(mask).bfloat16()):
         with pytest.raises(UsageError, match=rf"is 0\.\.1 and this one reaches {reached:g}; divide it by its white"):
             as_mask(kind)
+    mask[1, 2] = 1.2
+    assert as_mask(mask).sum() == 1
 
 
 def test_a_mask_that_leaves_nothing() -> None:
