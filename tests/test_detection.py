@@ -34,7 +34,7 @@ def _weights(folder: Path, medium: str = "image", channels: int = 1) -> Path:
         network.decoder[0].weight.copy_(basis.expand(-1, channels, -1, -1))
         for layer in (network.encoder[0], network.decoder[0]):
             layer.bias.zero_()
-    return pretrained.save(folder, pretrained.Weights(network, None, card("planes", medium=medium)))
+    return pretrained.save(folder, pretrained.Weights(network, None, card("planes", medium=medium)), overwrite=True)
 
 
 def _slope(height: int, width: int, seed: int) -> np.ndarray:

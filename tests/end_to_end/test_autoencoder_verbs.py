@@ -73,7 +73,7 @@ def test_codes_of_gray_pictures_and_spectrograms_restore_nothing(
     (tmp_path / "a.wav").write_bytes((photos / "0.png").read_bytes())
     for medium, source in (("image", photos / "0.png"), ("sound", tmp_path / "a.wav")):
         weights = pretrained.Weights(Autoencoder(channels=1, widths=(8,)), None, card("gray", medium=medium))
-        model = pretrained.save(tmp_path / "gray", weights)
+        model = pretrained.save(tmp_path / "gray", weights, overwrite=True)
         assert run(monkeypatch, "restore", source, "--model", model) == 2
         assert "denoise detect" in capsys.readouterr().err
 

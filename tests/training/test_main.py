@@ -286,12 +286,14 @@ def test_a_stopped_training_is_saved_and_goes_on_as_if_it_had_not_been(
     last = folder / "runs/tiny/last.ckpt"
     whole = torch.load(last, weights_only=True)
     last.unlink()
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     step, handler = main.Restoration.training_step, signal.getsignal(signum)
     options = ["--data.root", "pictures", "--trainer.max_steps", "4", "--trainer.accumulate_grad_batches", "2"]
     with monkeypatch.context() as patch:
         patch.setattr(main.Restoration, "training_step", stopped)
         assert run(monkeypatch, "train", "tiny.yaml", *options) == 128 + signum
     assert signal.getsignal(signum) == handler
+    signal.signal(signal.SIGINT, was)
     sentence = f"denoise: The training was stopped; step 3 is saved as {last}; go on with --ckpt_path last."
     assert sentence in capsys.readouterr().err.splitlines()
     _train(*options, "--ckpt_path", "last")
