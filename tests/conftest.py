@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +108,19 @@ def tiny_inpainting_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = awake(InpaintingUNet(widths=(4, 8), depths=(1, 1)))
     folder = tmp_path_factory.mktemp("weights") / "tiny holes"
     return pretrained.save(folder, pretrained.Weights(network, None, card("tiny holes", hole_px=8)))
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder one that may not be read, not even by root."""
+    locked: list[Path] = []
+    scandir, access = os.scandir, os.access
+
+    def refusing(path: Any) -> Any:
+        if Path(path) in locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) not in locked and access(path, mode))
+    return locked.append

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -284,20 +285,11 @@ def test_the_output_may_be_above_the_input(tiny_weights: Path, tmp_path: Path) -
 
 
 def test_a_folder_that_may_not_be_read_is_reported(
-    noisy_png: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noisy_png: Path, tiny_weights: Path, tmp_path: Path, lock: Callable[[Path], None]
 ) -> None:
     locked = noisy_png.parent / "locked"
     locked.mkdir()
-    real = os.scandir
-
-    def scandir(path: Any) -> Any:
-        if Path(path) == locked:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
+    lock(locked)
     results = restore([noisy_png.parent], tiny_weights, out=tmp_path / "out")
     failures = [result for result in results if isinstance(result, pipeline.Failure)]
     assert len(results) == 2 and [failure.source for failure in failures] == [str(locked)]

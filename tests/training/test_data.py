@@ -1,8 +1,8 @@
-import errno
 import multiprocessing
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -275,17 +275,10 @@ def test_unusable_files_are_named_in_one_warning(folder: Path) -> None:
     assert len(data.pictures) + len(data.validation) == 4
 
 
-def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_read_is_named(folder: Path, lock: Callable[[Path], None]) -> None:
     locked = folder / "pictures" / "locked"
     locked.mkdir()
-    real = os.scandir
-
-    def scandir(path: Any) -> Any:
-        if Path(path) == locked:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    lock(locked)
     sizes, refused = scan(folder / "pictures", 16)
     assert len(sizes) == 4 and refused == {locked: "cannot be read"}
 
