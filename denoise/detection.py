@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -21,11 +21,11 @@ from denoise.media.folders import check_folder, files_below
 from denoise.media.image import is_image
 from denoise.options import check_seed
 from denoise.pipeline import Failure
+from denoise.progress import Progress
 from denoise.sound import check_rate
 
 PathLike = str | os.PathLike[str]
 Pool = Literal["max", "mean"]
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,10 @@ from denoise.media.image import Frame, Picture, open_image
 from denoise.media.image_formats import format_of
 from denoise.media.mask import Mask
 from denoise.options import Options
+from denoise.progress import Progress
 from denoise.restorer import Noise, Restorer
 
 _SLAB_ROWS = 64
-
-Progress = Callable[[int, int, str], None]
-"""Called with rows done, those in all, and what is being worked on."""
 
 
 @dataclass(frozen=True)

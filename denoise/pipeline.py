@@ -24,7 +24,8 @@ from denoise.media.audio_formats import READ_ONLY
 from denoise.media.folders import files_below
 from denoise.media.image import is_image
 from denoise.options import ATTENUATION_DB, DAMAGE, Clip, Options, Sigma, check_seed
-from denoise.picture_files import Progress, Report, corrupt_picture_file, restore_picture_file
+from denoise.picture_files import Report, corrupt_picture_file, restore_picture_file
+from denoise.progress import Progress
 
 if TYPE_CHECKING:
     from denoise.sound_files import SoundReport

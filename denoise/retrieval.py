@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 from denoise.errors import DenoiseError, UsageError, naming
 from denoise.media.folders import check_folder, files_below
 from denoise.media.image import is_image
+from denoise.progress import Progress
 from denoise.retrieval_book import BOOK, Book, Hit, faiss
 from denoise.retrieval_codes import MOST_PATCHES, Coder
 from denoise.retrieval_sheet import check_sheet, write_sheet
 
 PathLike = str | os.PathLike[str]
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass

@@ -18,13 +18,12 @@ from denoise.media.atomic import copy_file
 from denoise.media.audio import Recording, open_audio
 from denoise.networks.stft import hop_length
 from denoise.options import Options
+from denoise.progress import Progress
 from denoise.sound import SoundRestorer, check_rate, is_sound
 from denoise.sound_compare import SoundComparison
 
 _BLOCK = 2**18
 _FADE_S = 0.01
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

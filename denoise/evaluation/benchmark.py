@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +23,7 @@ from denoise.evaluation.metrics import psnr_db, require_size, ssim
 from denoise.media.folders import files_below
 from denoise.media.image import is_image, open_image
 from denoise.options import Sigma
+from denoise.progress import Progress
 from denoise.restorer import Restorer
 from denoise.windows import rows_of
 
@@ -62,7 +63,7 @@ def evaluate(
     folder: Path,
     corruption: str | Corruption,
     sigma: Sigma = "auto",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Scores:
     """Score a restorer on a folder of clean pictures; the draw depends on each file's name and on nothing else.
 

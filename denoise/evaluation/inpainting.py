@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +14,7 @@ from denoise.evaluation.benchmark import corrupted, damage_of, pictures_below
 from denoise.evaluation.failures import require_scores
 from denoise.evaluation.metrics import psnr_db, ssim
 from denoise.inpainter import Inpainter
+from denoise.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def evaluate_inpainting(
     inpainter: Inpainter,
     folder: Path,
     corruption: str | Corruption,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> HoleScores:
     """Score an inpainter on a folder of clean pictures; the draw depends on each file's name and on nothing else.
 

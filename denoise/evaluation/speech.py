@@ -22,7 +22,7 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
@@ -37,6 +37,7 @@ from denoise.evaluation.failures import require_scores
 from denoise.media.audio import is_audio, open_audio
 from denoise.media.folders import files_below
 from denoise.options import ATTENUATION_DB, check_attenuation
+from denoise.progress import Progress
 
 if TYPE_CHECKING:
     from denoise.sound import SoundRestorer
@@ -135,7 +136,7 @@ def evaluate_pairs(
     restorer: SoundRestorer,
     folder: Path,
     attenuation_db: float = ATTENUATION_DB,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> SpeechScores:
     """Score a restorer on pairs of recordings; a pair that cannot be scored is left out and named.
 

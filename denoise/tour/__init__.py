@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from denoise.errors import MediaError, UsageError
 from denoise.media.atomic import replacing
 from denoise.options import check_seed
+from denoise.progress import Progress
 from denoise.tour import page
 from denoise.tour.chapters import CHAPTERS, Numbers
-from denoise.tour.training import Progress, Trainings
+from denoise.tour.training import Trainings
 from denoise.training.arrays import load_digits
 from denoise.training.checks import MOST_SEED, require_within
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from denoise.networks.autoencoder import Autoencoder
+from denoise.progress import Progress
 from denoise.training.autoencoders import RegularizedAutoencoder
 
 BATCH = 64
 TRAININGS = 21
 """In the whole tour"""
-Progress = Callable[[int, int, str], None]
 
 
 class Trainings:
