@@ -6,6 +6,7 @@ import logging
 import signal
 import subprocess
 import warnings
+from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
+from denoise.training.refusals import as_sentence
 from denoise.training.stopping import SaveWhenStopped, StoppedError, save_last
 
 USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
@@ -46,7 +48,10 @@ class RecipeCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse `args` without regard to `sys.argv`, which stays because processes for more devices start from it."""
         assert isinstance(args, list)
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise UsageError(as_sentence(str(error))) from None
         self.asks_for_precision = any(arg.split("=")[0] == "--trainer.precision" for arg in args)
 
     def before_instantiate_classes(self) -> None:
@@ -74,7 +79,7 @@ def train(arguments: Sequence[str]) -> None:
     """Run the recipe named first, with any further `--key value` of LightningCLI; `--help` lists them.
 
     Raises:
-        UsageError: there is no such recipe or checkpoint, or no usable picture.
+        UsageError: there is no such recipe, option or checkpoint, or no usable picture.
         ModelError: weights or a checkpoint do not fit the recipe.
         StoppedError: Ctrl-C or SIGTERM came; what was reached is saved, unless it came before the first step or twice.
     """
@@ -89,7 +94,12 @@ def train(arguments: Sequence[str]) -> None:
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={"prog": "denoise train RECIPE", "usage": USAGE, "description": None},
+            parser_kwargs={
+                "prog": "denoise train RECIPE",
+                "usage": USAGE,
+                "description": None,
+                "exit_on_error": False,
+            },
             run=False,
             args=["--help"] if recipe is None else ["--config", str(recipe), *arguments[1:]],
         )

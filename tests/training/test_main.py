@@ -235,6 +235,21 @@ def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
         (["tiny.yaml", "--data.root", "empty", "--trainer.strategy", "foo"], 2, "invalid strategy name"),
         (["tiny.yaml", "--data.root", "empty", "--model.network.depths", "[1]"], 2, "give as many depths as widths"),
         (["tiny.yaml", "--data.root", "empty", "--model.seed", "-1"], 2, "--model.seed -1 is not allowed: give"),
+        (
+            ["tiny.yaml", "--nothing", "3"],
+            2,
+            "denoise: unrecognized arguments: --nothing 3; `denoise train RECIPE --help`",
+        ),
+        (["tiny.yaml", "--model.lr", "fast"], 2, "denoise: --model.lr: expected float, got fast; "),
+        (["tiny.yaml", "--model.network.nothing", "3"], 2, "--model.network: Option 'nothing' is not accepted; "),
+        (["tiny.yaml", "--model.network.widths", "[8,x]"], 2, "--model.network.widths: expected int, got x; "),
+        (["tiny.yaml", "--model.optimizer", "sgd"], 2, "--model.optimizer: expected one of 'adamw', 'muon', got sgd; "),
+        (
+            ["autoencoders/denoising", "--model.network.side", "null"],
+            2,
+            "got null, which can only be given in the recipe; ",
+        ),
+        (["tiny.yaml", "--data.root"], 2, "argument --data: expected one argument; "),
     ],
 )
 def test_what_a_user_sees_of_a_mistake(
