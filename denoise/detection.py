@@ -17,7 +17,7 @@ from denoise.detection_maps import BANK, Examiner, Maps, Score, combined, write_
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.media.atomic import replacing
 from denoise.media.audio import is_audio
-from denoise.media.folders import check_folder, files_below
+from denoise.media.folders import check_folder, files_below, make_folder
 from denoise.media.image import is_image
 from denoise.options import check_seed
 from denoise.pipeline import Failure
@@ -157,7 +157,7 @@ def detect(
         error, distance = (_pooled(values, pool) for values in (examined.maps.cell_errors, examined.maps.distances))
         findings.append(Finding(name, error, distance, strangeness, p_value, strangeness > threshold))
         work.draw(out / "maps" / f"{name}.png", examined, brightest, name)
-    _make_folder(out)
+    make_folder(out)
     _write_scores(out / "scores.csv", findings, work.failures)
     return Detection(
         model=examiner.card.name,
@@ -268,7 +268,7 @@ class _Work:
     def draw(self, target: Path, examined: _Examined, brightest: float, name: str) -> None:
         """Write the heat map of a file; where that fails, the file is among the failures."""
         try:
-            _make_folder(target.parent)
+            make_folder(target.parent)
             if self.examiner.card.medium == "sound":
                 rate_hz = self.examiner.rate_hz
                 write_sound_map(target, examined.signal, examined.heat, brightest, rate_hz, self.score)
@@ -305,13 +305,6 @@ def _normal_files(data: Path, normal: PathLike | None, out: Path, medium: str) -
     if len(paths) < 2:
         raise UsageError(f"There are {len(paths)} {_NAMES[medium]} in {folder}; give at least two normal ones.")
     return paths
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"The folder {folder} cannot be made: {error.strerror}; choose another with -o.") from error
 
 
 def _check_table(path: Path) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from denoise.errors import MediaError, UsageError
 from denoise.media.atomic import replacing
+from denoise.media.folders import make_folder
 from denoise.retrieval_codes import Box, Coder
 
 BOOK = "index.json"
@@ -123,10 +124,7 @@ class Book:
         """Put it all into a folder; raises MediaError when that fails."""
         old = [store / self.name(kind) for kind in KINDS]
         self.generation += 1
-        try:
-            store.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MediaError(f"{store} cannot be made: {error.strerror}; choose another folder.") from error
+        make_folder(store)
         digests = {}
         for kind in KINDS:
             data = faiss().serialize_index(self.vectors[kind])
@@ -166,22 +164,20 @@ class Book:
             return []
         squared, numbers = self.vectors["patches"].search(vectors.numpy(), min(_NEAREST, len(owners)))
         lasts = [_root(row[-1]) for row in squared]
-        telling = [last > _PLAIN * length for last, length in zip(lasts, vectors.norm(dim=1).tolist(), strict=True)]
-        if not any(telling):
-            telling = [True] * len(telling)
+        lengths = vectors.norm(dim=1).tolist()
+        telling = [n for n, last in enumerate(lasts) if last > _PLAIN * lengths[n]] or range(len(lasts))
         score: dict[str, float] = {}
         best: dict[str, tuple[float, int]] = {}
-        for row, found, last, tells in zip(squared, numbers, lasts, telling, strict=True):
-            if not tells:
-                continue
+        for patch in telling:
+            last = lasts[patch] or 1.0  # all are identical where the last is
             seen = set()
-            for value, number in zip(row, found, strict=True):
+            for value, number in zip(squared[patch], numbers[patch], strict=True):
                 name, n = owners[number]
                 if name in seen:
                     continue
                 seen.add(name)
-                near = max(0.0, 1 - _root(value) / (last or 1.0)) ** 2  # all are identical where the last is
-                score[name] = score.get(name, 0.0) + near / sum(telling)
+                near = max(0.0, 1 - _root(value) / last) ** 2
+                score[name] = score.get(name, 0.0) + near / len(telling)
                 if name not in best or near > best[name][0]:
                     best[name] = (near, n)
         order = sorted(score, key=lambda name: (-score[name], name))[:k]

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from denoise.corruptions.spec import parse
-from denoise.errors import MediaError, UsageError
+from denoise.errors import UsageError
 from denoise.media.atomic import replacing
+from denoise.media.folders import make_folder
 
 CORRUPTION = "camera:iso=6400"
 HOLES = "scratches:share=0.02+text:size_px=16..28,share=0.04"
@@ -42,10 +43,7 @@ def write_samples(folder: Path) -> list[Path]:
     for path, content in files.items():
         if path.exists() and (not path.is_file() or path.read_bytes() != content):
             raise UsageError(f"{path} exists and is something else; choose another folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be made: {error.strerror}; choose another folder.") from error
+    make_folder(folder)
     for path, content in files.items():
         with replacing(path) as file:
             file.write(content)

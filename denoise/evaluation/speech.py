@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.evaluation.failures import require_scores
 from denoise.media.audio import is_audio, open_audio
-from denoise.media.folders import files_below
+from denoise.media.folders import files_below, folders_in
 from denoise.options import ATTENUATION_DB, check_attenuation
 from denoise.progress import Progress
 
@@ -204,7 +204,7 @@ def pairs_in(folder: Path) -> list[Pair]:
     """
     folder = Path(folder)
     sides = []
-    found = {path.name.lower(): path for path in folder.glob("*/")}
+    found = folders_in(folder)
     inside, partner = found.get("noisy"), found.get("clean", folder / "clean")
     for noisy in files_below(inside or folder, is_audio):
         if inside:

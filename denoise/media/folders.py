@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from denoise.errors import UsageError
+from denoise.errors import MediaError, UsageError
 
 
 def files_below(folder: Path, kind: Callable[[Path], bool], out: Path | None = None) -> list[Path]:
@@ -38,3 +38,16 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{there} is a file; choose a folder with -o.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UsageError(f"The folder {there} may not be written to; choose another one with -o.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none, and those it lies in; raises MediaError when that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be made: {error.strerror}; choose another folder.") from error
+
+
+def folders_in(folder: Path) -> dict[str, Path]:
+    """The folders that lie in one, by their names in small letters."""
+    return {path.name.lower(): path for path in folder.glob("*/")}

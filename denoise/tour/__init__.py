@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from denoise.errors import MediaError, UsageError
+from denoise.errors import UsageError
 from denoise.media.atomic import replacing
+from denoise.media.folders import make_folder
 from denoise.options import check_seed
 from denoise.progress import Progress
 from denoise.tour import page
@@ -64,10 +65,7 @@ def write_tour(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder to write the tour to.")
     _check_files(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be made: {error.strerror}; choose another folder.") from error
+    make_folder(folder)
     split = load_digits()
     trainings = Trainings(effort, seed, progress)
     chapters = {name: write_chapter(trainings, split) for name, write_chapter in CHAPTERS.items()}

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from denoise.corruptions.recordings import Recordings
 from denoise.errors import UsageError
+from denoise.media.folders import folders_in
 from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed, load
 from denoise.training.checks import MOST_SEED, require_within
 from denoise.training.sound import Sounds
@@ -69,7 +70,7 @@ class SoundExcerpts(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
         """Decode everything; raises UsageError when there is no usable sound, or noise that would pass for clean."""
-        found = {path.name.lower(): path for path in self.root.glob("*/")}
+        found = folders_in(self.root)
         speech, noise, noisy, clean = (found.get(name) for name in ("speech", "noise", "noisy", "clean"))
         for damaged, partner in (("noise", "speech"), ("noisy", "clean")):
             if damaged in found and partner not in found:

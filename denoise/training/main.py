@@ -24,7 +24,7 @@ from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
-from denoise.training.refusals import as_sentence
+from denoise.training.refusals import wrong_option
 from denoise.training.stopping import SaveWhenStopped, StoppedError, save_last
 
 USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
@@ -51,7 +51,7 @@ class RecipeCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(as_sentence(str(error))) from None
+            raise UsageError(wrong_option(str(error))) from None
         self.asks_for_precision = any(arg.split("=")[0] == "--trainer.precision" for arg in args)
 
     def before_instantiate_classes(self) -> None:

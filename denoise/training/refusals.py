@@ -12,10 +12,10 @@ _FRAME = re.compile(
 _GIVEN = "Given value: "
 
 
-def as_sentence(message: str) -> str:
+def wrong_option(message: str) -> str:
     r"""Which option, what it takes and what came, out of a report that names every type on the way there.
 
-    >>> as_sentence('Parser key "trainer.max_steps":\n  Expected a <class \'int\'>. Got value: many')
+    >>> wrong_option('Parser key "trainer.max_steps":\n  Expected a <class \'int\'>. Got value: many')
     '--trainer.max_steps: expected int, got many; `denoise train RECIPE --help` lists what there is.'
     """
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
