@@ -278,8 +278,10 @@ def detect(
     false_alarm_rate: Annotated[float, typer.Option(help="Share of normal ones that may be reported.")] = 0.05,
     score: Annotated[str, typer.Option(help="error (of the reconstruction), code (distance) or both.")] = "both",
     pool: Annotated[str, typer.Option(help="max: as strange as the strangest part; mean: as all of it.")] = "max",
-    rate_hz: Annotated[int, typer.Option(help="Sound: rate of the spectrograms that the model saw.")] = 16_000,
-    bands: Annotated[int, typer.Option(help="Sound: their mel bands.")] = 64,
+    rate_hz: Annotated[
+        int | None, typer.Option(help="Sound: rate of the spectrograms that the model saw; its card tells.")
+    ] = None,
+    bands: Annotated[int | None, typer.Option(help="Sound: their mel bands; its card tells.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

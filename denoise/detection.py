@@ -78,8 +78,8 @@ def detect(
     false_alarm_rate: float = 0.05,
     score: Score = "both",
     pool: Pool = "max",
-    rate_hz: int = 16_000,
-    bands: int = 64,
+    rate_hz: int | None = None,
+    bands: int | None = None,
     device: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
@@ -102,7 +102,7 @@ def detect(
             distance.
         pool: a file is as strange as its strangest cell (`max`), which finds small defects, or as its cells on average
             (`mean`). A cell is what one code vector stands for.
-        rate_hz, bands: sound: of the spectrograms that the network was trained on.
+        rate_hz, bands: sound: of the spectrograms that the network was trained on, where its card does not tell.
         device: `auto`, `cpu`, `cuda` or `mps`.
         seed: of the split of the normal files.
         progress: told how far the work is.
@@ -121,9 +121,10 @@ def detect(
     check_folder(out)
     if os.path.realpath(out) == os.path.realpath(data):
         raise UsageError(f"The folder for the report {out} is the input folder; choose another with -o.")
-    if bands < 1:
+    if bands is not None and bands < 1:
         raise UsageError(f"bands={bands} is not allowed; give those of the spectrograms that the model saw.")
-    check_rate(rate_hz)
+    if rate_hz is not None:
+        check_rate(rate_hz)
     check_seed(seed)
     if not data.exists():
         raise UsageError(f"There is no file or folder {data}; check the name.")

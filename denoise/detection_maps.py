@@ -27,6 +27,7 @@ NEIGHBOURS = 3
 BANK = 4096
 """Most code vectors that are remembered"""
 _WINDOW, _BLOCK = 512, 2048
+_RATE_HZ, _BANDS = 16_000, 64
 _FRAMES = 3750  # a minute
 _AUDIBLE = 1e-3  # of the loudest sample: what is left below that after mixing and resampling is rounding
 _SPARE = 5  # neighbours beyond those that count, for the order of the nearest is not exact
@@ -56,12 +57,12 @@ class Examiner:
 
     Args:
         model: weights of an `Autoencoder`, for pictures or for sound.
-        rate_hz: sound: rate of the spectrograms it was trained on.
-        bands: sound: their mel bands.
+        rate_hz, bands: sound: rate and mel bands of the spectrograms it was trained on; None goes by its card, and by
+            16 kHz and 64 where that tells none.
         device: `auto`, `cpu`, `cuda` or `mps`.
     """
 
-    def __init__(self, model: Any, rate_hz: int = 16_000, bands: int = 64, device: str = "auto") -> None:
+    def __init__(self, model: Any, rate_hz: int | None = None, bands: int | None = None, device: str = "auto") -> None:
         weights = load(model)
         if not isinstance(weights.network, Autoencoder):
             raise UsageError(
@@ -73,7 +74,8 @@ class Examiner:
                 f"{weights.card.name} takes {weights.network.channels} bands; sound has one, pictures one or three."
             )
         self.card = weights.card
-        self.rate_hz, self.bands = rate_hz, bands
+        self.rate_hz = rate_hz or self.card.rate_hz or _RATE_HZ
+        self.bands = bands or self.card.bands or _BANDS
         self.device = choose_device(device)
         self.network = weights.network.to(self.device)
         unit = self.network.multiple_of

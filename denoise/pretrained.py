@@ -44,6 +44,10 @@ class Card:
     medium: str = "image"
     hole_px: int = 0
     """Side of the largest square hole that weights for inpainting fill well; 0 for weights that fill no holes"""
+    rate_hz: int = 0
+    """Of the recordings whose log-mel spectrograms it was trained on; 0 for anything else"""
+    bands: int = 0
+    """Mel bands of these"""
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,6 +57,9 @@ class Card:
             raise ModelError(f"Medium {self.medium!r} of {self.name} is neither `image` nor `sound`.")
         if not isinstance(self.hole_px, int) or self.hole_px < 0:
             raise ModelError(f"Hole_px {self.hole_px!r} of {self.name} is no number of pixels from 0.")
+        for key in ("rate_hz", "bands"):
+            if not isinstance(value := getattr(self, key), int) or value < 0:
+                raise ModelError(f"{key.capitalize()} {value!r} of {self.name} is no number from 0.")
 
     @property
     def task(self) -> str:

@@ -313,6 +313,17 @@ def test_long_recordings_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
     assert abs(examiner.read(tmp_path / "high.wav").shape[-1] - whole.shape[-1]) <= 1
 
 
+def test_spectrograms_are_made_as_the_card_tells(tmp_path: Path) -> None:
+    network = Autoencoder(1, widths=(), code=3, side=SIDE)
+    told = card("told", medium="sound", rate_hz=8000, bands=20)
+    weights = pretrained.save(tmp_path / "told", pretrained.Weights(network, None, told))
+    soundfile.write(tmp_path / "tone.wav", _tone(0), 16_000)
+    assert Examiner(weights, device="cpu").read(tmp_path / "tone.wav").shape == (1, 20, 64)
+    assert Examiner(weights, bands=12, device="cpu").read(tmp_path / "tone.wav").shape == (1, 12, 64)
+    untold = Examiner(_weights(tmp_path / "m", "sound"), device="cpu")
+    assert untold.read(tmp_path / "tone.wav").shape == (1, 64, 64)
+
+
 def test_refusals(pictures: Path, tmp_path: Path) -> None:
     weights = _weights(tmp_path / "m")
     options: list[tuple[dict[str, Any], str]] = [

@@ -15,6 +15,7 @@ from denoise import pretrained
 from denoise.corruptions.draws import as_fraction
 from denoise.errors import ModelError, UsageError
 from denoise.networks import describe
+from denoise.training.logmel import LogMelPatches
 from denoise.training.main import commit
 
 REQUIRED = ("summary", "licence", "data", "limits")
@@ -62,8 +63,9 @@ def export(
         raise UsageError("There is nothing to blend: name weights as --blend, or leave out --blend-share.")
     share = 0.3 if blend_share is None else as_fraction(blend_share, "blend_share")
     state = _read_checkpoint(Path(checkpoint))
-    facts = _read_card(card)
     ours = state["denoise"]
+    spectrograms = state.get(LogMelPatches.__qualname__, {})
+    facts = ({"medium": "sound"} if spectrograms else {}) | _read_card(card) | spectrograms
     described = pretrained.Card(
         **facts,
         name=Path(folder).resolve().name,

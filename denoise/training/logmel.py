@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from denoise.corruptions.recordings import Recordings
+from denoise.errors import UsageError
 from denoise.networks.logmel import log_mel
 from denoise.networks.stft import hop_length
 from denoise.training.batches import EXCERPTS, Endless, Some, batch_seed
@@ -74,6 +75,20 @@ class LogMelPatches(L.LightningDataModule):
                 rank_zero_warn(f"{len(refused)} files below {self.root} are left out: {', '.join(named)}")
         rank_zero_info(f"{found.minutes(self.rate_hz):.3g} minutes of sound")
         self.sound, self.held_sound = found.split(self.validation_share)
+
+    def state_dict(self) -> dict[str, int]:
+        """How the spectrograms are made, which whoever uses the weights has to do alike; checkpoints keep it."""
+        return {"rate_hz": self.rate_hz, "bands": self.bands}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Refuse to go on with other spectrograms; raises UsageError."""
+        mine = self.state_dict()
+        if state_dict != mine:
+            was, given = (f"{how['bands']} bands at {how['rate_hz']} Hz" for how in (state_dict, mine))
+            raise UsageError(
+                f"The checkpoint learned from spectrograms of {was}, not {given}; "
+                "go on with its --data.bands and --data.rate_hz."
+            )
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches `[B, 1, bands, frames]`, without end."""

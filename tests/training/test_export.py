@@ -9,6 +9,7 @@ from denoise import pretrained
 from denoise.errors import ModelError, UsageError
 from denoise.networks import Autoencoder, InpaintingUNet, NoiseLevel, SpectralUNet, UNet, describe
 from denoise.training.export import export
+from denoise.training.logmel import LogMelPatches
 
 CARD = {
     "summary": "Removes nothing.",
@@ -67,6 +68,13 @@ def test_a_checkpoint_becomes_weights(tmp_path: Path, card: Path) -> None:
     assert found.data == CARD["data"]
     assert found.limits == ["All of them"]
     assert (found.licence, found.statistic) == ("CC0-1.0", "picture")
+
+
+def test_weights_know_the_spectrograms_they_are_for(tmp_path: Path, card: Path) -> None:
+    how = LogMelPatches(rate_hz=8000, bands=40).state_dict()
+    checkpoint = _checkpoint(tmp_path, Autoencoder(channels=1, widths=(4,), code=2), LogMelPatches=how)
+    found = pretrained.load(export(checkpoint, tmp_path / "out", card)).card
+    assert (found.medium, found.rate_hz, found.bands) == ("sound", 8000, 40)
 
 
 def test_the_estimator_may_come_from_other_weights(tmp_path: Path, card: Path) -> None:

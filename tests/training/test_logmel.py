@@ -54,3 +54,10 @@ def test_sample_sounds_are_of_the_generator() -> None:
     assert first.dtype == torch.int16
     assert len(first) == 48_000
     assert 16_000 < first.abs().max() <= 16_384
+
+
+def test_a_training_goes_on_with_the_same_spectrograms() -> None:
+    kept = LogMelPatches(bands=40).state_dict()
+    LogMelPatches(bands=40).load_state_dict(kept)
+    with pytest.raises(UsageError, match="of 40 bands at 16000 Hz, not 64 bands at 16000 Hz"):
+        LogMelPatches().load_state_dict(kept)
