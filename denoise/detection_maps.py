@@ -159,20 +159,41 @@ class Examiner:
 
     def codes(self, signal: Tensor) -> Tensor:
         """All code vectors of a signal. Shape: `[C, H, W] -> [N, K]`."""
-        return torch.cat([code.flatten(1).T.cpu() for *_, code in self._windows(signal)])
+        extended, stride = self._extended(signal), self.network.stride
+        codes: Tensor | None = None
+        for _, (rows, columns), _, code in self._windows(extended):
+            if codes is None:
+                codes = torch.empty(len(code), *_cells(extended, stride))
+            codes[:, rows, columns] = code.cpu()
+        assert codes is not None
+        return _inside(codes, signal, self._margin(signal), stride).flatten(1).T
 
     def maps(self, signal: Tensor) -> Maps:
         """How strange a signal is, and where; `bank` has to hold code vectors `[M, K]`. Shape: `[C, H, W]`."""
         assert self.bank is not None
         bank = self.bank.to(self.device)
-        height, width = signal.shape[-2:]
-        (down, across) = self.network.stride
-        errors = torch.empty(height, width)
-        distances = torch.empty(-(-height // down), -(-width // across))
-        for pixels, cells, error, code in self._windows(signal):
+        extended, stride = self._extended(signal), self.network.stride
+        errors = torch.empty(extended.shape[-2:])
+        distances = torch.empty(_cells(extended, stride))
+        for pixels, cells, error, code in self._windows(extended):
             errors[pixels] = error
             distances[cells] = code_distance(code.flatten(1).T, bank).view(code.shape[1:]).cpu()
-        return Maps(errors, _cell_means(errors, (down, across)), distances)
+        margin = self._margin(signal)
+        errors = _inside(errors, signal, margin, (1, 1))
+        return Maps(errors, _cell_means(errors, stride), _inside(distances, signal, margin, stride))
+
+    def _extended(self, signal: Tensor) -> Tensor:
+        """A signal with a margin on all sides that goes on as its borders are."""
+        return F.pad(signal, (self._margin(signal),) * 4, mode="replicate")
+
+    def _margin(self, signal: Tensor) -> int:
+        """How wide, in pixels, whole cells.
+
+        By the zeros that layers add at borders the codes there are unlike all others, and small defects go unseen among
+        them. What is one patch, and a spectrogram with all its bands, had these borders in training too.
+        """
+        larger = any(side > step for side, step in zip(signal.shape[-2:], self.network.stride, strict=True))
+        return self.windows.context if larger and self.card.medium == "image" else 0
 
     def heat(self, maps: Maps, score: Score) -> Tensor:
         """What a score is made of, for every pixel: the root of the error, the code distance, or one times the other.
@@ -184,6 +205,20 @@ class Examiner:
         (height, width), (down, across) = maps.errors.shape, self.network.stride
         distances = maps.distances.repeat_interleave(down, 0)[:height].repeat_interleave(across, 1)[:, :width]
         return distances if score == "code" else combined(maps.errors, distances)
+
+
+def _cells(signal: Tensor, stride: tuple[int, int]) -> tuple[int, int]:
+    """How many rows and columns of cells a signal has."""
+    height, width = (-(-side // step) for side, step in zip(signal.shape[-2:], stride, strict=True))
+    return height, width
+
+
+def _inside(values: Tensor, signal: Tensor, margin: int, stride: tuple[int, int]) -> Tensor:
+    """Of the values of an extended signal, one for each cell, those of the signal."""
+    rows, columns = (
+        slice(margin // step, margin // step + n) for n, step in zip(_cells(signal, stride), stride, strict=True)
+    )
+    return values[..., rows, columns]
 
 
 def combined(errors: Tensor, distances: Tensor) -> Tensor:

@@ -140,9 +140,14 @@ def test_windows_change_nothing(tmp_path: Path, side: int | None) -> None:
     signal = torch.rand(1, 150, 133, generator=torch.Generator().manual_seed(0))
     examiner.bank = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
     whole = examiner.maps(signal)
-    restored = examiner.network(signal[None])[0]
+    margin = examiner.windows.context
+    height, width = signal.shape[-2:]
+    extended = torch.nn.functional.pad(signal, (margin,) * 4, mode="replicate")
+    restored = examiner.network(extended[None])[0][:, margin : margin + height, margin : margin + width]
     torch.testing.assert_close(whole.errors, (restored - signal).square().mean(0))
-    codes = examiner.network.encode(signal[None])[0]
+    lead = margin // examiner.network.stride[0]
+    rows, columns = (lead - (-length // examiner.network.stride[0]) for length in (height, width))
+    codes = examiner.network.encode(extended[None])[0][:, lead:rows, lead:columns]
     assert whole.distances.shape == whole.cell_errors.shape == codes.shape[1:]
     torch.testing.assert_close(whole.distances.flatten(), code_distance(codes.flatten(1).T, examiner.bank))
     context, unit = examiner.windows.context, examiner.windows.multiple_of
@@ -150,6 +155,21 @@ def test_windows_change_nothing(tmp_path: Path, side: int | None) -> None:
     for mine, theirs in zip(examiner.maps(signal), whole, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
     assert sorted(examiner.codes(signal)[:, 0].tolist()) == pytest.approx(sorted(codes[0].flatten().tolist()), abs=1e-4)
+
+
+def test_a_border_is_no_defect(tmp_path: Path) -> None:
+    network = awake(Autoencoder(3, widths=(4, 4), code=3, depth=1))
+    examiner = Examiner(pretrained.save(tmp_path / "m", pretrained.Weights(network, None, card())), device="cpu")
+    examiner.bank = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    for values in examiner.maps(torch.full((3, 40, 32), 0.4))[1:]:
+        torch.testing.assert_close(values, values[4, 4].expand_as(values))
+
+
+def test_a_picture_of_one_patch_is_seen_as_in_training(tmp_path: Path) -> None:
+    network = awake(Autoencoder(1, widths=(4,), code=3, side=8, depth=1))
+    examiner = Examiner(pretrained.save(tmp_path / "m", pretrained.Weights(network, None, card())), device="cpu")
+    patch = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(examiner.codes(patch), examiner.network.encode(patch[None])[0, :, 0, 0][None])
 
 
 def test_code_distance() -> None:
