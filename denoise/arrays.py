@@ -38,7 +38,10 @@ def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
             raise UsageError(f"A {picture.dtype} tensor of shape {list(picture.shape)} is no picture; {_ALLOWED}.")
         batch = picture.detach().float().cpu()
         return _checked(batch if batch.ndim == 4 else batch[None]), Kind("torch", picture)
+    if isinstance(picture, np.ma.MaskedArray):
+        raise UsageError("A masked array hides samples; give its data, and where they are missing as a mask of holes.")
     if isinstance(picture, np.ndarray):
+        picture = np.asarray(picture)  # a matrix never loses an axis
         if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (1, 3)):
             raise UsageError(f"A NumPy array of shape {list(picture.shape)} is no picture; {_ALLOWED}.")
         return _checked(_from_numpy(picture)), Kind("numpy", picture)

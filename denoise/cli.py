@@ -13,8 +13,7 @@ from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, List
 from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
 from denoise.errors import DenoiseError, UsageError, as_sentence
 from denoise.options import ATTENUATION_DB, DAMAGE, Options
-
-_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+from denoise.signals import STOPPED, end_cleanly
 
 # Inputs are `readable=False`: else Typer refuses all of them for one that may not be read, which is told later.
 
@@ -96,30 +95,31 @@ def restore(
         mask_color=mask_color,
         dilate_px=dilate,
     )
-    from denoise import pipeline
+    from denoise import outputs, pipeline
+    from denoise.holes import with_mask_read
     from denoise.loading import Restorers
+    from denoise.pipeline import Failure, Skipped
 
     single = len(inputs) == 1 and not inputs[0].is_dir()
     if options.extras and not single:
         raise UsageError("--compare and --residual take one input at a time.")
     restorers = Restorers(model, device, dtype, ensemble)
+    results: list[Any] = []
     if single:
         with progress_bar() as progress:
-            report = pipeline.restore_single(restorers, inputs[0], out, options, overwrite, progress)
-        print_result(report, as_json)
-        return
-    jobs = pipeline.jobs(inputs, out, overwrite)
-    skipped = failed = 0
-    for job in jobs:
-        with progress_bar() as progress:  # one a file, for it has to be gone before anything is printed
-            [result] = pipeline.restore_many(restorers, [job], options, overwrite, progress)
-        print_result(result, as_json)
-        skipped += isinstance(result, pipeline.Skipped)
-        failed += isinstance(result, pipeline.Failure)
+            results.append(pipeline.restore_single(restorers, inputs[0], out, options, overwrite, progress))
+        print_result(results[0], as_json)
+    else:
+        jobs, options = outputs.jobs(inputs, out, overwrite), with_mask_read(options)
+        for job in jobs:
+            with progress_bar() as progress:  # one a file, for it has to be gone before anything is printed
+                results += pipeline.restore_many(restorers, [job], options, overwrite, progress)
+            print_result(results[-1], as_json)
+    skipped, failed = (sum(isinstance(result, kind) for result in results) for kind in (Skipped, Failure))
     if skipped and not as_json:
-        typer.echo(f"{skipped} of {len(jobs)} files were restored before; --overwrite restores them again.")
+        typer.echo(f"{skipped} of {len(results)} files were restored before; --overwrite restores them again.")
     if failed:
-        raise DenoiseError(f"{failed} of {len(jobs)} files could not be restored; they are named above.")
+        raise DenoiseError(f"{failed} of {len(results)} files could not be restored; they are named above.")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -222,7 +222,8 @@ def corrupt(
     names: ListCorruptions = False,  # noqa: ARG001  # its callback does it all
 ) -> None:
     """Damage a file on purpose: denoise corrupt photo.png --with gaussian:sigma=25+jpeg:quality=80 -o noisy.png."""
-    from denoise.pipeline import corrupt_file, single_target
+    from denoise.outputs import single_target
+    from denoise.pipeline import corrupt_file
 
     typer.echo(f"Wrote {corrupt_file(source, single_target(source, out, overwrite), spec, seed, typer.echo)}")
 
@@ -374,15 +375,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # there are names of files that no encoding can print
+    end_cleanly()
     try:
         app()
     except (DenoiseError, OSError) as error:
         typer.echo(f"denoise: {as_sentence(error)}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
+        if ended.code in STOPPED:
             typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)
-            sys.exit(_INTERRUPTED)
         raise
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor
+from PIL import Image
 
 from denoise.errors import UsageError
 from denoise.media.image import Frame, Picture
-from denoise.media.mask import Mask, as_stored, mask_of, read_mask
-from denoise.options import Options
+from denoise.media.mask import Mask, as_stored, mask_of, mask_of_file, read_mask
+from denoise.options import Options, rgb
 
 _LOSSY = {"JPEG", "WEBP", "AVIF"}
 _LOSSY_LEVELS = 16
@@ -61,8 +61,14 @@ def count_hidden(frame: Frame, mask: Mask) -> int:
 
 
 def with_mask_read(options: Options) -> Options:
-    """The same options with their mask in memory, so that the frames of a picture share it; errors as of `as_mask`."""
-    return options if options.mask is None or options.by_alpha else replace(options, mask=as_mask(options.mask))
+    """The same options with their mask as booleans, which frames and files share; errors as of `as_mask`.
+
+    As a picture in a file is seen, so is a mask that comes as a PIL image: upright.
+    """
+    mask = options.mask
+    if mask is None or options.by_alpha:
+        return options
+    return replace(options, mask=mask_of_file(mask) if isinstance(mask, Image.Image) else as_mask(mask))
 
 
 def as_mask(mask: Any) -> Mask:
@@ -165,10 +171,7 @@ def _fitted(mask: Mask, picture: Picture, frame: Frame) -> Mask:
 
 def _of_colour(frame: Frame, colour: str, lossy: bool) -> Mask:
     """Where that colour is, give or take what lossy compression does to it, above all at the border of the place."""
-    try:
-        wanted = np.array(ImageColor.getrgb(colour)[:3], dtype=np.float32)
-    except ValueError:
-        raise UsageError(f"{colour!r} is no colour; give one such as '#ff00ff' or 'magenta'.") from None
+    wanted = np.array(rgb(colour), dtype=np.float32)
     if frame.channels not in (1, 3):
         raise UsageError("A colour marks holes in gray and RGB pictures only; give a mask picture.")
     parts = []

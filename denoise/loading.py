@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +66,16 @@ class Restorers:
         if model is not None:
             self.names = [name.strip() for name in str(model).split(",")] if several else [model]
         self.loaded: dict[str, Any] = {}
-
-    @cached_property
-    def named(self) -> dict[str, str | os.PathLike[str]]:
-        """The weights that were asked for by name, by their task."""
-        named: dict[str, str | os.PathLike[str]] = {}
+        self.named: dict[str, str | os.PathLike[str]] = {}
+        """The weights that were asked for by name, by their task"""
         for name in self.names:
             task = pretrained.read_card(name).task
-            if task in named:
+            if task in self.named:
                 raise UsageError(
-                    f"The weights {str(named[task])!r} and {str(name)!r} are both for {_NAMES[task]}; name one of them."
+                    f"The weights {str(self.named[task])!r} and {str(name)!r} are both for {_NAMES[task]}; "
+                    "name one of them."
                 )
-            named[task] = name
-        return named
+            self.named[task] = name
 
     def find(self, task: str, source: str | os.PathLike[str] = "this") -> Any:
         """What restores a task; raises UsageError when the weights that were asked for are for other ones."""

@@ -94,12 +94,24 @@ class Options:
             raise UsageError("Holes are where a mask says or where a colour says; give one of the two.")
         if not isinstance(self.mask_color, str | None):
             raise UsageError(f"Mask color {self.mask_color!r} is no text; give one such as '#ff00ff' or 'magenta'.")
+        if self.mask_color is not None:
+            rgb(self.mask_color)
         if self.by_alpha and 0 < self.strength < 1:
             raise UsageError(
                 "What is transparent has no colour to mix with; leave out strength, or restore the filled picture."
             )
         if not isinstance(self.dilate_px, Integral) or self.dilate_px < 0 or (self.dilate_px > 0 and not self.fills):
             raise UsageError(f"Dilate {self.dilate_px!r} is not allowed; give whole pixels from 0, beside a mask.")
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    """Red, green and blue of a colour, 0..255; raises UsageError for what names none."""
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError:
+        raise UsageError(f"{colour!r} is no colour; give one such as '#ff00ff' or 'magenta'.") from None
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,20 +16,16 @@ from PIL import Image
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.errors import DenoiseError, UsageError, as_sentence
-from denoise.holes import widened
+from denoise.holes import widened, with_mask_read
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
-from denoise.media.audio_formats import READ_ONLY
-from denoise.media.folders import files_below
-from denoise.media.image import is_image
 from denoise.options import ATTENUATION_DB, DAMAGE, Clip, Options, Sigma, check_seed
+from denoise.outputs import PathLike, check_extras, default_output, is_folder, is_made, jobs, named, single_target
 from denoise.picture_files import Report, corrupt_picture_file, restore_picture_file
 from denoise.progress import Progress
 
 if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
-
-PathLike = str | os.PathLike[str]
 
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 """What PyTorch says, on a CPU by no type of error of its own"""
@@ -77,9 +72,10 @@ def restore(
     """Restore a file, several files, or a picture or sound in memory.
 
     Args:
-        source: a path, a list of paths or a folder, a picture as tensor, array or PIL image (see `Restorer`), or a
+        source: a path, several paths or a folder, a picture as tensor, array or PIL image (see `Restorer`), or a
             waveform as tensor or array (see `SoundRestorer`) together with its `rate_hz`.
-        out: file to write for one path (default `NAME.restored.EXT` beside it), folder to write for a list.
+        out: file to write for one path (default `NAME.restored.EXT` beside it), folder to write for several; a name
+            without a suffix is a folder's.
         model: name of shipped weights, or a folder of weights; by default `photo` for pictures, `inpaint` for pictures
             with a mask, `speech` for sound. With a mask, naming weights against noise has both done.
         sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
@@ -96,11 +92,11 @@ def restore(
         progress: told how far the work is.
 
     Returns:
-        A `Report` or `SoundReport` for a path; a list of them, of `Skipped` and of `Failure` for a list of paths, in
-        order; else what came.
+        A `Report` or `SoundReport` for a path, or `Skipped` where `out` is a folder that has it already; a list of
+        these and of `Failure` for several paths, in order; else what came.
 
     Raises:
-        UsageError, MediaError, ModelError: see `denoise.errors`. In a list, a file that fails becomes a `Failure`.
+        UsageError, MediaError, ModelError: see `denoise.errors`. Of several, a file that fails becomes a `Failure`.
     """
     before_after, removed = (None if path is None else Path(path) for path in (compare, residual))
     options = Options(
@@ -123,14 +119,15 @@ def restore(
         source = [source]
     if isinstance(source, str | os.PathLike):
         return restore_single(restorers, Path(source), out, options, overwrite, progress)
-    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+    in_memory = isinstance(source, torch.Tensor | np.ndarray | Image.Image)
+    if isinstance(source, Iterable) and not isinstance(source, str | bytes) and not in_memory:
+        source = list(source)
         if options.extras:
             raise UsageError("A comparison and a residual are of one input; give one at a time.")
         if not all(isinstance(path, str | os.PathLike) for path in source):
-            raise UsageError("A list holds paths; give pictures and sounds in memory one at a time.")
+            raise UsageError("Several inputs are paths; give pictures and sounds in memory one at a time.")
         pairs = jobs([Path(path) for path in source], out, overwrite)
-        return list(restore_many(restorers, pairs, options, overwrite, progress))
-    in_memory = isinstance(source, torch.Tensor | np.ndarray | Image.Image)
+        return list(restore_many(restorers, pairs, with_mask_read(options), overwrite, progress))
     if in_memory and (out is not None or options.extras):
         raise UsageError("What is in memory comes back; out, compare and residual are for files.")
     if rate_hz is not None:
@@ -168,8 +165,15 @@ def restore_single(
     options: Options,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Report | SoundReport:
-    """Restore the one file that was asked for; raises UsageError where a part of what was asked is in vain."""
+) -> Report | SoundReport | Skipped:
+    """Restore the one file that was asked for; raises UsageError where a part of what was asked is in vain.
+
+    In a folder it is one file of a batch that may be run again: what is made already is skipped.
+    """
+    if out is not None and is_folder(Path(out)):
+        target = Path(out) / named(source).name
+        if not (overwrite or options.extras) and is_made(source, target):
+            return Skipped(str(source), str(target))
     target = single_target(source, out, overwrite)
     check_extras(source, target, options, overwrite)
     _check_used(restorers, str(source), is_audio(source), options)
@@ -190,7 +194,7 @@ def restore_file(
         DenoiseError: there is too little memory.
     """
     source, target = Path(source), Path(target)
-    with _memory_for(source):
+    with _memory_for(source, "restore it on a larger machine"):
         return _restore_file(restorers, source, target, options, progress)
 
 
@@ -212,13 +216,13 @@ def _restore_file(
 
 
 @contextmanager
-def _memory_for(source: Path) -> Iterator[None]:
+def _memory_for(source: Path, advice: str) -> Iterator[None]:
     """A lack of memory as a DenoiseError; other errors pass."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
-            raise DenoiseError(f"{source} takes more memory than there is; restore it on a larger machine.") from error
+            raise DenoiseError(f"{source} takes more memory than there is; {advice}.") from error
         raise
 
 
@@ -236,7 +240,7 @@ def restore_many(
     """
     for source, target in jobs:
         try:
-            if not overwrite and _is_made(source, target):
+            if not overwrite and is_made(source, target):
                 yield Skipped(str(source), str(target))
                 continue
             if not overwrite and source.exists() and target.is_file() and target != default_output(source):
@@ -247,106 +251,11 @@ def restore_many(
             yield Failure(str(source), as_sentence(error))
 
 
-def _is_made(source: Path, target: Path) -> bool:
-    return target.is_file() and source.is_file() and target.stat().st_mtime >= source.stat().st_mtime
-
-
-def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False) -> list[tuple[Path, Path]]:
-    """Pairs of input and output for files and folders; of a folder the tree is kept and hidden files left out.
-
-    `NAME.restored.EXT` beside its `NAME.EXT`, which a pattern names too, is what a batch before has made, and no input.
-
-    Raises:
-        UsageError: there is nothing to restore, two inputs have the same output, or an output is an input
-            (its own is allowed with `overwrite`).
-    """
-    if out is not None and (Path(out).is_file() or ((is_image(out) or is_audio(out)) and not Path(out).exists())):
-        raise UsageError(f"Several inputs need a folder to go to, and {out} is a file; give one with -o.")
-    pairs: list[tuple[Path, Path]] = []
-    for source in sources:
-        if source.is_dir():
-            pairs += _folder_jobs(source, out)
-        else:
-            pairs.append((source, default_output(source) if out is None else Path(out) / _named(source).name))
-    counts = Counter(os.path.realpath(target) for _, target in pairs)
-    if twice := sorted({Path(target).name for target, count in counts.items() if count > 1}):
-        raise UsageError(f"Several inputs would be written to the same file: {', '.join(twice)}; restore them apart.")
-    return _apart(pairs, beside=out is None, overwrite=overwrite)
-
-
-def _apart(pairs: list[tuple[Path, Path]], beside: bool, overwrite: bool) -> list[tuple[Path, Path]]:
-    """The pairs whose input is no output of another; raises UsageError rather than replace an input unasked."""
-    real = [(os.path.realpath(source), os.path.realpath(target)) for source, target in pairs]
-    inputs, made = {place for place, _ in real}, set()
-    for (source, target), (place, goal) in zip(pairs, real, strict=True):
-        if goal not in inputs or (overwrite and goal == place):
-            continue
-        if not beside:
-            further = ", or --overwrite to replace it" if goal == place else ""
-            raise UsageError(f"The output {target} is one of the inputs; choose another folder with -o{further}.")
-        if not overwrite and not _is_made(source, target):
-            raise UsageError(
-                f"{target} is one of the inputs, and older than {source} whose output it would be; "
-                "leave it out, or --overwrite to replace it."
-            )
-        made.add(goal)
-    return [pair for pair, (place, _) in zip(pairs, real, strict=True) if place not in made]
-
-
-def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:
-    if out is None:
-        raise UsageError(f"{folder} is a folder; say where the restored tree goes with -o FOLDER.")
-    out = Path(out)
-    if os.path.realpath(out) == os.path.realpath(folder):
-        raise UsageError(f"The output folder {out} is the input folder; choose another with -o.")
-    paths = files_below(folder, lambda path: is_image(path) or is_audio(path), out)
-    pairs = [(path, out / _named(path.relative_to(folder))) for path in paths]
-    if not pairs:
-        raise UsageError(f"There is no picture and no sound below {folder}.")
-    return pairs
-
-
-def default_output(source: Path) -> Path:
-    """`photo.png` -> `photo.restored.png`; formats that are only read become FLAC."""
-    return source.with_name(f"{source.stem}.restored{_named(source).suffix}")
-
-
-def _named(source: Path) -> Path:
-    return source.with_suffix(".flac") if source.suffix.lower() in READ_ONLY else source
-
-
-def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
-    """The file to write for one input; raises UsageError rather than replace a file that was named, unasked.
-
-    `NAME.restored.EXT`, the name that nobody chose, is replaced.
-    """
-    if not source.exists():
-        raise UsageError(f"There is no file {source}; check the name.")
-    target = default_output(source) if out is None else Path(out)
-    if target.is_dir():
-        target = target / _named(source).name
-    if target.exists() and not overwrite:
-        if target.samefile(source):
-            raise UsageError(f"The output {target} is the input; give another with -o, or --overwrite to replace it.")
-        if out is not None:
-            raise UsageError(f"{target} exists; choose another output, or --overwrite to replace it.")
-    return target
-
-
-def check_extras(source: Path, target: Path, options: Options, overwrite: bool) -> None:
-    """Raise UsageError where a comparison or a residual would replace the input, another output, or a file unasked."""
-    taken = {os.path.realpath(source): "input", os.path.realpath(target): "output"}
-    for what, path in options.extras.items():
-        if (place := os.path.realpath(path)) in taken:
-            raise UsageError(f"The {what} {path} would replace the {taken[place]}; give it another name.")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists; give the {what} another name, or --overwrite to replace it.")
-        taken[place] = what
-
-
 def _check_used(restorers: Restorers, what: str, is_sound: bool, options: Options) -> None:
     """Raise UsageError where something is asked for that this one input has no use for."""
     options.check_used(what, is_sound, restorers.ensemble)
+    if "holes" in restorers.named and not options.fills and len(restorers.named) > 1:
+        raise UsageError(f"{restorers.named['holes']} fills holes; say where they are with --mask, or leave it out.")
     if options.fills and options.sigma != "auto" and "image" not in restorers.named:
         raise UsageError(
             "Sigma is of noise and holes alone are filled; leave it out, or name 'photo,inpaint' for both."
@@ -371,10 +280,12 @@ def corrupt_file(
     corruption = parse(spec)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    if is_audio(source):
-        from denoise.sound_files import corrupt_sound_file
+    source, target = Path(source), Path(target)
+    with _memory_for(source, "damage it less, or on a larger machine"):
+        if is_audio(source):
+            from denoise.sound_files import corrupt_sound_file
 
-        return corrupt_sound_file(Path(source), Path(target), corruption, generator, tell)
-    if hears(corruption):
-        raise UsageError(f"{source} is a picture and {spec} is for sound; choose a corruption for pictures.")
-    return corrupt_picture_file(Path(source), Path(target), corruption, generator)
+            return corrupt_sound_file(source, target, corruption, generator, tell)
+        if hears(corruption):
+            raise UsageError(f"{source} is a picture and {spec} is for sound; choose a corruption for pictures.")
+        return corrupt_picture_file(source, target, corruption, generator)

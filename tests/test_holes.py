@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from denoise.errors import UsageError
-from denoise.holes import as_mask, check_holes, dilate, find_holes, has_square, note_on_holes
+from denoise.holes import as_mask, check_holes, dilate, find_holes, has_square, note_on_holes, with_mask_read
 from denoise.media.image import open_image
+from denoise.media.image_frame import pillow_frame
 from denoise.media.mask import Mask
 from denoise.options import Options
 from tests.conftest import photo
@@ -220,3 +221,27 @@ def test_what_is_noted_on_holes(tmp_path: Path, suffix: str, colour: str, note: 
     with open_image(tmp_path / f"a{suffix}") as picture:
         notes = note_on_holes(picture, find_holes(picture, next(picture.frames), options), options)
     assert len(notes) == bool(note) and all(one.startswith(note) for one in notes)
+
+
+def test_a_mask_in_memory_is_seen_as_the_file_it_came_from(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:5, 3:9] = 255
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(mask).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert with_mask_read(Options(mask=opened)).mask[15:18, 21:27].all()
+        np.testing.assert_array_equal(with_mask_read(Options(mask=opened)).mask, as_mask(tmp_path / "turned.png"))
+
+
+def test_a_palette_without_an_opaque_colour_cannot_be_filled() -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 9, 9, 9])
+    image.info["transparency"] = bytes([0, 200])
+    frame = pillow_frame(image, 8)
+    image.putpixel((0, 0), 0)
+    frame.reveal(0, frame.transparent(0, 8))
+    assert image.getpixel((0, 0)) == 1
+    image.info["transparency"] = bytes([0, 100])
+    with pytest.raises(UsageError, match="No colour of the palette is opaque"):
+        pillow_frame(image, 8).reveal(0, np.ones((8, 8), bool))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import denoise
-from denoise import pipeline, pretrained
+from denoise import outputs, pipeline, pretrained
 from denoise.errors import DenoiseError, MediaError, UsageError
 from denoise.loading import Restorers
 from denoise.networks import UNet
@@ -192,7 +192,7 @@ def test_folders_keep_their_tree_and_resume(tiny_weights: Path, tmp_path: Path) 
     restorers = Restorers(tiny_weights, device="cpu", dtype="float32")
 
     def run(**options: Any) -> list[str]:
-        jobs = pipeline.jobs([shoot], clean)
+        jobs = outputs.jobs([shoot], clean)
         results = list(pipeline.restore_many(restorers, jobs, Options(sigma=10), **options))
         assert [Path(result.source).name for result in results] == ["a.png", "b.jpg"]
         return [Path(result.source).name for result in results if not isinstance(result, denoise.Skipped)]
@@ -214,13 +214,13 @@ def test_a_folder_is_restored_as_a_list_of_it(tiny_weights: Path, tmp_path: Path
 
 def test_folders_that_cannot_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="-o FOLDER"):
-        pipeline.jobs([tmp_path], None)
+        outputs.jobs([tmp_path], None)
     with pytest.raises(UsageError, match="is the input folder"):
-        pipeline.jobs([tmp_path], tmp_path)
+        outputs.jobs([tmp_path], tmp_path)
     with pytest.raises(UsageError, match="no picture"):
-        pipeline.jobs([tmp_path], tmp_path / "out")
+        outputs.jobs([tmp_path], tmp_path / "out")
     with pytest.raises(UsageError, match=r"same file: a\.png"):
-        pipeline.jobs([Path("x/a.png"), Path("y/a.png")], tmp_path)
+        outputs.jobs([Path("x/a.png"), Path("y/a.png")], tmp_path)
 
 
 def test_a_batch_replaces_none_of_its_inputs(noisy_png: Path, tiny_weights: Path) -> None:
@@ -369,23 +369,34 @@ def test_nothing_is_asked_for_in_vain(
     for source in (noisy_png, np.asarray(Image.open(noisy_png))):
         with pytest.raises(UsageError, match=reason):
             restore(source, weights, **options)
-    assert not pipeline.default_output(noisy_png).exists()
+    assert not outputs.default_output(noisy_png).exists()
     (report,) = restore([noisy_png], weights, **options)
     assert Path(report.output).exists()
 
 
 def test_what_is_nothing_is_named(tiny_weights: Path) -> None:
-    for nothing in (None, {Path("a.png")}, b"a.png"):
+    for nothing in (None, 3, b"a.png"):
         with pytest.raises(UsageError, match="is no picture"):
             restore(nothing, tiny_weights, out="clean")
 
 
 def test_a_list_holds_paths(tiny_weights: Path) -> None:
-    with pytest.raises(UsageError, match="A list holds paths"):
+    with pytest.raises(UsageError, match="Several inputs are paths"):
         restore([photo()], tiny_weights)
 
 
-@pytest.mark.parametrize(("spec", "seed"), [("gaussian", 2**70), ("gaussian", -1), ("strokes:width_px=1e12", 0)])
+ABSURD = ("blur:std_px=3000", "rectangles:side_px=1e19", "text:size_px=30000", "sensor:iso=1..1e308")
+
+
+@pytest.mark.parametrize(
+    ("spec", "seed"),
+    [("gaussian", 2**70), ("gaussian", -1), ("strokes:width_px=1e12", 0), *((spec, 0) for spec in ABSURD)],
+)
 def test_corruptions_out_of_range(noisy_png: Path, tmp_path: Path, spec: str, seed: int) -> None:
     with pytest.raises(UsageError, match=r"out of range|not allowed"):
         pipeline.corrupt_file(noisy_png, tmp_path / "x.png", spec, seed)
+
+
+def test_one_block_may_be_larger_than_the_picture(noisy_png: Path, tmp_path: Path) -> None:
+    made = pipeline.corrupt_file(noisy_png, tmp_path / "x.png", "lost-blocks:block_px=1000000,share=0.9")
+    assert Image.open(made).getextrema() == ((0, 0),) * 3

@@ -13,7 +13,7 @@ import soundfile
 from PIL import Image
 
 import denoise
-from denoise import loading, pipeline, sound_files
+from denoise import loading, outputs, pipeline, sound_files
 from denoise.errors import MediaError, UsageError
 from denoise.loading import Restorers, load
 from denoise.options import Options
@@ -84,7 +84,7 @@ def test_pictures_and_sound_in_one_folder(
     folder, out = mixed_folder(tmp_path), tmp_path / "out"
     assert run(monkeypatch, "restore", folder, "-o", out) == 0
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == ["a.png", "b.wav", "deep/c.flac"]
-    done = list(pipeline.restore_many(Restorers(device="cpu"), pipeline.jobs([folder], out)))
+    done = list(pipeline.restore_many(Restorers(device="cpu"), outputs.jobs([folder], out)))
     assert [type(one) for one in done] == [pipeline.Skipped] * 3, "all is there already"
 
 
@@ -254,10 +254,10 @@ def test_progress_ends_at_the_end(tiny_sound_weights: Path, tmp_path: Path, monk
 
 
 def test_formats_that_are_only_read_become_flac() -> None:
-    assert pipeline.default_output(Path("x/talk.m4a")) == Path("x/talk.restored.flac")
-    assert pipeline.jobs([Path("talk.M4A")], "out") == [(Path("talk.M4A"), Path("out/talk.flac"))]
+    assert outputs.default_output(Path("x/talk.m4a")) == Path("x/talk.restored.flac")
+    assert outputs.jobs([Path("talk.M4A")], "out") == [(Path("talk.M4A"), Path("out/talk.flac"))]
     with pytest.raises(UsageError, match=r"same file: talk\.flac"):
-        pipeline.jobs([Path("talk.m4a"), Path("talk.flac")], "out")
+        outputs.jobs([Path("talk.m4a"), Path("talk.flac")], "out")
 
 
 def test_corrupt_is_repeatable_and_keeps_the_format(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Sensor(Corruption):
 
     def __init__(self, iso: Range = (100.0, 12800.0), mosaic: float = 1.0) -> None:
         super().__init__()
-        self.iso = as_range(iso, "iso", low=1)
+        self.iso = as_range(iso, "iso", low=1, high=10_000_000)
         self.mosaic = as_fraction(mosaic, "mosaic")
 
     def draw(self, clean: Tensor, generator: torch.Generator) -> Params:

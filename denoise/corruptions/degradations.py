@@ -20,6 +20,8 @@ from denoise.corruptions.filters import filter_rows_columns, gaussian_taps, requ
 from denoise.corruptions.jpeg_codec import through_jpeg
 from denoise.errors import UsageError
 
+_LONGEST_JPEG_PX = 65_500
+
 
 class Blur(Corruption):
     """Gaussian blur, borders replicated.
@@ -30,7 +32,7 @@ class Blur(Corruption):
 
     def __init__(self, std_px: Range = (0.5, 2.0)) -> None:
         super().__init__()
-        self.std_px = as_range(std_px, "std_px")
+        self.std_px = as_range(std_px, "std_px", high=100)
 
     def draw(self, clean: Tensor, generator: torch.Generator) -> Params:
         """The standard deviation in pixels."""
@@ -122,6 +124,10 @@ class Jpeg(Corruption):
     def apply(self, clean: Tensor, params: Params) -> Corrupted:  # type: ignore[override]
         """Encode and decode each example."""
         require_bands(clean, "jpeg")
+        if max(clean.shape[-2:]) > _LONGEST_JPEG_PX:
+            raise UsageError(
+                f"A side of {max(clean.shape[-2:])} pixels is too long for JPEG: {_LONGEST_JPEG_PX} at most."
+            )
         encode = _through_pillow if clean.device.type == "cpu" else through_jpeg
         observed = encode((clean.clamp(0, 1) * 255).round(), params["quality"], params["half_colour"]) / 255
         return Corrupted(observed, zero_level(clean), clean)

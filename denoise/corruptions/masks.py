@@ -91,7 +91,7 @@ class Rectangles(Holes):
 
     def __init__(self, side_px: Range = (4, 64), share: Range = (0.02, 0.25)) -> None:
         super().__init__(share)
-        self.side_px = as_range(side_px, "side_px", low=1)
+        self.side_px = as_range(side_px, "side_px", low=1, high=100_000)
 
     def mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         """Anywhere, also partly outside; no longer than half of the picture."""
@@ -186,7 +186,7 @@ class Text(Holes):
 
     def __init__(self, size_px: Range = (10, 40), share: Range = (0.02, 0.2), fonts: str | None = None) -> None:
         super().__init__(share)
-        self.size_px = as_range(size_px, "size_px", low=4)
+        self.size_px = as_range(size_px, "size_px", low=4, high=1000)
         self.fonts = fonts
         self._files = [] if fonts is None else _font_files(fonts)
 
@@ -237,7 +237,7 @@ class LostBlocks(Holes):
             row, start = int(rng.integers(rows)), int(rng.integers(columns))
             grid[row, start : start + length] = True
             left -= min(length, columns - start)
-        return grid.repeat(self.block_px, 0).repeat(self.block_px, 1)[:height, :width]
+        return grid[np.arange(height)[:, None] // self.block_px, np.arange(width) // self.block_px]
 
 
 class LostLines(Holes):

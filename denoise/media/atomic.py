@@ -79,7 +79,7 @@ def writing(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(
-            f"{path} could not be written ({reason}); nothing was changed on the disk. "
+            f"{path} could not be written ({reason}) and is as it was. "
             "Make room there, or choose another folder or format for the output."
         ) from error
 

@@ -100,7 +100,9 @@ def format_of(path: Path) -> str:
         return FORMATS[suffix]
     except KeyError:
         known = ", ".join(FORMATS)
-        raise UsageError(f"{path.name} has the suffix {suffix or 'of no format'}; sound ends in {known}.") from None
+        raise UsageError(
+            f"{path.name} has the suffix {suffix or 'of no format'}; sound ends in {known}; name it so."
+        ) from None
 
 
 def encoding_for(source: Source, path: Path) -> Encoding:

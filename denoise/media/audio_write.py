@@ -172,6 +172,6 @@ def verify(file: IO[bytes], path: Path, length: int) -> None:
         found = -1
     if found != length:
         raise MediaError(
-            f"{path} could not be written (the disk kept only part of it); nothing was changed on the disk. "
+            f"{path} could not be written (the disk kept only part of it) and is as it was. "
             "Make room there, or choose another folder or format for the output."
         )

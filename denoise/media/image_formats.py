@@ -73,7 +73,7 @@ def format_of(path: Path) -> str:
     except KeyError:
         known = ", ".join(FORMATS)
         raise UsageError(
-            f"{path.name} has the suffix {path.suffix or 'of no format'}; pictures end in {known}."
+            f"{path.name} has the suffix {path.suffix or 'of no format'}; pictures end in {known}; give it such a name."
         ) from None
 
 

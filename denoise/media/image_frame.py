@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoise.errors import UsageError
+
 Samples = NDArray[np.generic]
 
 COLOURS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I;16B": 1, "P": 3, "RGB": 3, "RGBA": 3, "RGBa": 3, "RGBX": 3, "CMYK": 4}
@@ -177,6 +179,8 @@ class Frame:
         else:
             colour = stored[..., : self.channels]
             wanted = wanted.astype(stored.dtype)
+            if self.mode == "RGBa":  # multiplied by alpha, which no colour exceeds, but for those that did
+                wanted = np.minimum(wanted, np.maximum(colour, stored[..., self.channels, None]))
             if self._key is not None:
                 wanted = self._beside_key(colour, wanted, self._key)
             if self.mode in WITH_ALPHA:
@@ -203,7 +207,9 @@ class Frame:
         if self.mode in WITH_ALPHA:
             stored[mask, self.channels] = self._opaque
         elif self._palette is not None:
-            solid = int((self._palette[:, 3] == 255).argmax())
+            solid = int(self._palette[:, 3].argmax())
+            if self._palette[solid, 3] < self._opaque / 2:
+                raise UsageError("No colour of the palette is opaque, so none can be filled in; save it as RGBA first.")
             index = stored[..., 0]
             index[mask & (_looked_up(self._palette, index)[..., 3] < 255)] = solid
         elif self._key is not None:

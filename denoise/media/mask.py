@@ -46,12 +46,17 @@ def read_mask(path: Path) -> Mask:
         with pillow_settings(), open_unmapped(path) as image:
             if image.format == "PNG":
                 spread_key(image, png_header(path)[0])
-            with contextlib.closing(ImageOps.exif_transpose(image)) as upright:
-                return mask_of(upright) ^ white_is_zero(image)
+            return mask_of_file(image)
     except Exception as error:  # decoders raise whatever the damaged bytes led to
         raise MediaError(
             f"The mask {path} is no picture, or is damaged ({error}); give a PNG, white on black."
         ) from error
+
+
+def mask_of_file(image: Image.Image) -> Mask:
+    """The mask in a picture as it was opened, upright. Shape: `[H, W]`."""
+    with contextlib.closing(ImageOps.exif_transpose(image)) as upright:
+        return mask_of(upright) ^ white_is_zero(image)
 
 
 def mask_of(image: Image.Image) -> Mask:

@@ -73,3 +73,10 @@ def test_pictures_that_cannot_be_read_are_left_out_and_named(folder: Path) -> No
     scores = evaluate_inpainting(rough(), folder, "scratches")
     assert (scores.pictures, scores.psnr_db) == (2, alone.psnr_db)
     assert list(scores.failures) == [str(folder / "broken.png")]
+
+
+def test_a_picture_of_which_nothing_is_left_is_named(folder: Path) -> None:
+    Image.new("RGB", (16, 16)).save(folder / "small.png")
+    scores = evaluate_inpainting(rough(), folder, "rectangles:side_px=30,share=0.9")
+    assert scores.pictures == 2
+    assert "covers all" in scores.failures[str(folder / "small.png")]

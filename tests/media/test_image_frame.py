@@ -236,3 +236,13 @@ def test_white_is_seen_in_place_of_a_transparent_colour(tmp_path, mode, key):
     image.save(tmp_path / "in.png", transparency=key)
     with open_image(tmp_path / "in.png") as picture, Image.open(tmp_path / "in.png") as stored:
         np.testing.assert_allclose(picture.seen() * 255, on_white(stored), atol=1.5)
+
+
+def test_no_colour_exceeds_the_alpha_it_is_multiplied_by():
+    pixels = np.full((4, 5, 4), 60, np.uint8)
+    pixels[2:, :, :3] = 90  # which is wrong, and stays where it is asked for
+    image = Image.frombytes("RGBa", (5, 4), pixels.tobytes())
+    pillow_frame(image, 8).write(0, 4, np.full((3, 4, 5), 200 / 255, np.float32))
+    after = np.frombuffer(image.tobytes(), np.uint8).reshape(4, 5, 4)
+    np.testing.assert_array_equal(after[:2], 60)
+    np.testing.assert_array_equal(after[2:, :, :3], 90)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import denoise
+from denoise import outputs
+from denoise.errors import UsageError
+from denoise.options import Options
+
+
+def restore(source: Any, model: Path, **options: Any) -> Any:
+    return denoise.restore(source, model=model, device="cpu", dtype="float32", **options)
+
+
+def test_several_inputs_may_come_from_any_iterable(noisy_png: Path, tiny_weights: Path) -> None:
+    (report,) = restore(noisy_png.parent.glob("*.png"), tiny_weights, sigma=20)
+    assert Path(report.output) == outputs.default_output(noisy_png)
+
+
+def test_what_is_wrong_for_all_is_no_failure_of_each(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    for wrong in ({"model": "nope"}, {"model": f"{tiny_weights},photo"}, {"mask": tmp_path / "no.png"}):
+        with pytest.raises(UsageError):
+            denoise.restore([noisy_png, noisy_png], out=tmp_path / "out", **{"model": tiny_weights, **wrong})
+    with pytest.raises(UsageError, match="no colour"):
+        Options(mask_color="zzz")
+
+
+def test_a_name_without_a_suffix_is_a_folder(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    first = restore(noisy_png, tiny_weights, sigma=20, out=tmp_path / "new")
+    assert Path(first.output) == tmp_path / "new" / noisy_png.name
+    again = restore(noisy_png, tiny_weights, sigma=20, out=tmp_path / "new")
+    assert again == denoise.Skipped(str(noisy_png), first.output)
+    with pytest.raises(UsageError, match="exists; choose another output"):
+        restore(noisy_png, tiny_weights, sigma=20, out=first.output)
+
+
+def test_what_a_batch_made_is_no_input_elsewhere_either(tmp_path: Path) -> None:
+    for name in ("a.png", "a.restored.png", "b.restored.png"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    found = [source.name for source, _ in outputs.jobs([tmp_path / "in"], tmp_path / "out")]
+    assert found == ["a.png", "b.restored.png"]
+
+
+def test_weights_for_holes_need_to_know_where(noisy_png: Path) -> None:
+    with pytest.raises(UsageError, match="say where they are with --mask"):
+        denoise.restore(noisy_png, model="photo,inpaint")
+
+
+def test_a_masked_array_is_no_picture(tiny_weights: Path) -> None:
+    with pytest.raises(UsageError, match="as a mask of holes"):
+        restore(np.ma.masked_array(np.zeros((8, 8, 3), np.uint8)), tiny_weights)
