@@ -30,7 +30,7 @@ class Options:
     Args:
         sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
         strength: 0 returns the input bit for bit, 1 what the network makes of it, between them a mix.
-        attenuation_db: sound: nothing is made quieter by more than that; infinity for no such limit.
+        attenuation_db: sound: it is made quieter by that at most, as a whole; infinity for no such limit.
         clip: sound: `none` clips samples over full scale where the format cannot hold them, `rescale` turns the whole
             file down instead.
         start_s: sound: where the part to restore begins; what comes before stays as it is.
@@ -74,6 +74,8 @@ class Options:
     def check_used(self, what: str, is_sound: bool, ensemble: int) -> None:
         """Raise UsageError where something is asked for that this one input has no use for."""
         medium, other = ("sound", "pictures") if is_sound else ("a picture", "sound")
+        if is_sound and self.fills:
+            raise UsageError(f"{what} is sound and a mask is for pictures; leave it out.")
         for name, noun in (_OF_PICTURES if is_sound else _OF_SOUND).items():
             asked = ensemble > 1 if name == "ensemble" else getattr(self, name) != getattr(Options, name)
             if asked:
@@ -85,11 +87,10 @@ class Options:
         check_attenuation(self.attenuation_db)
         if self.clip not in ("none", "rescale"):
             raise UsageError(f"Clip {self.clip!r} is neither 'none' nor 'rescale'.")
-        if not 0 <= self.start_s < (math.inf if self.end_s is None else self.end_s):
-            end = "the end" if self.end_s is None else f"{self.end_s:g} s"
-            raise UsageError(
-                f"From {self.start_s:g} s to {end} is no part of a sound; start from 0 s on, and end later."
-            )
+        end_s = math.inf if self.end_s is None else self.end_s
+        if not (is_number(self.start_s) and is_number(end_s) and 0 <= self.start_s < end_s):
+            end = "the end" if self.end_s is None else f"{self.end_s} s"
+            raise UsageError(f"From {self.start_s} s to {end} is no part of a sound; start from 0 s on, and end later.")
         if self.mask is not None and self.mask_color is not None:
             raise UsageError("Holes are where a mask says or where a colour says; give one of the two.")
         if not isinstance(self.mask_color, str | None):
@@ -114,7 +115,7 @@ def rgb(colour: str) -> tuple[int, ...]:
         raise UsageError(f"{colour!r} is no colour; give one such as '#ff00ff' or 'magenta'.") from None
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a real number, of Python or NumPy."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
@@ -123,13 +124,13 @@ def check_sigma(sigma: Sigma) -> None:
     """Raise UsageError for a noise level out of range."""
     if isinstance(sigma, str) and sigma == "auto":
         return
-    if not (_is_number(sigma) and 0 <= sigma <= 255):
+    if not (is_number(sigma) and 0 <= sigma <= 255):
         raise UsageError(f"Sigma {sigma!r} is out of range; give 'auto' or a number from 0 to 255.")
 
 
 def check_strength(strength: float) -> None:
     """Raise UsageError for a strength out of range."""
-    if not (_is_number(strength) and 0 <= strength <= 1):
+    if not (is_number(strength) and 0 <= strength <= 1):
         raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
 
 
@@ -141,5 +142,5 @@ def check_seed(seed: int) -> None:
 
 def check_attenuation(attenuation_db: float) -> None:
     """Raise UsageError for an attenuation out of range."""
-    if not (_is_number(attenuation_db) and attenuation_db >= 0):
+    if not (is_number(attenuation_db) and attenuation_db >= 0):
         raise UsageError(f"Attenuation {attenuation_db!r} is out of range; give a number of dB from 0, or inf.")

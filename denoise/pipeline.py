@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from denoise.progress import Progress
 if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
 
+_OWN_RATE = "A file tells its own rate; rate_hz is of a waveform in memory."
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 """What PyTorch says, on a CPU by no type of error of its own"""
 
@@ -112,8 +113,8 @@ def restore(
         mask_color=mask_color,
         dilate_px=dilate_px,
     )
-    if rate_hz is not None and isinstance(source, os.PathLike | Sequence):
-        raise UsageError("A file tells its own rate; rate_hz is of a waveform in memory.")
+    if rate_hz is not None and isinstance(source, str | os.PathLike):
+        raise UsageError(_OWN_RATE)
     restorers = Restorers(model, device, dtype, ensemble)
     if isinstance(source, str | os.PathLike) and Path(source).is_dir():
         source = [source]
@@ -126,6 +127,8 @@ def restore(
             raise UsageError("A comparison and a residual are of one input; give one at a time.")
         if not all(isinstance(path, str | os.PathLike) for path in source):
             raise UsageError("Several inputs are paths; give pictures and sounds in memory one at a time.")
+        if rate_hz is not None:
+            raise UsageError(_OWN_RATE)
         pairs = jobs([Path(path) for path in source], out, overwrite)
         return list(restore_many(restorers, pairs, with_mask_read(options), overwrite, progress))
     if in_memory and (out is not None or options.extras):
@@ -204,8 +207,6 @@ def _restore_file(
     if is_audio(source):
         from denoise.sound_files import restore_sound_file
 
-        if options.fills:
-            raise UsageError(f"{source} is sound and a mask is for pictures; leave it out.")
         restorer = restorers.find("sound", source)
         return restore_sound_file(restorer, source, target, options, progress)
     if options.residual is not None:
@@ -276,7 +277,8 @@ def corrupt_file(
     Args:
         tell: told in a sentence what became of samples over full scale, which integer formats clip.
     """
-    spec = spec or DAMAGE["sound" if is_audio(source) else "image"]
+    if spec is None:
+        spec = DAMAGE["sound" if is_audio(source) else "image"]
     corruption = parse(spec)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from denoise.devices import choose_device, choose_dtype
 from denoise.errors import UsageError
@@ -21,6 +22,10 @@ WINDOW_S = 20.0
 LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
 MOST_CHANNELS = 128  # of a waveform in memory
 LOUDEST = 2.0**32  # full scale is 1, and 2^31 in floats that nobody has divided; the squares of much more are infinite
+
+
+_HEARD_S, _HEARD_AT_ONCE = 0.05, 1024
+_QUIET, _WELL_HEARD, _TOO_LOUD = 2.0**-6, 2.0**-3, 2.0**3
 
 
 class SoundRestorer:
@@ -50,7 +55,8 @@ class SoundRestorer:
             waveform: see the class; nothing is clipped or scaled.
             rate_hz: samples per second.
             strength: 0 returns the input bit for bit, 1 the restored sound, between them a mix.
-            attenuation_db: nothing is made quieter by more than that; infinity for no such limit.
+            attenuation_db: the sound is made quieter by that at most; infinity for no such limit. It is mixed with the
+                input, so a single tone may vanish between the two.
 
         Raises:
             UsageError: the input or an option is not one of the above; the input holds NaN, infinity or absurd samples.
@@ -60,15 +66,15 @@ class SoundRestorer:
         check_rate(rate_hz)
         signal = as_tensor(waveform).float()
         if signal.ndim == 2 and len(signal) > 16 and 0 < signal.shape[1] < len(signal):
-            raise _many_channels(waveform)
+            raise many_channels(waveform)
         if strength == 0 or signal.shape[-1] == 0:
             return waveform
         channels = signal.reshape(-1, signal.shape[-1])
         restored = torch.empty_like(channels)
+        read, length = rows_of(channels), channels.shape[1]
+        gain = hearing_gain(read, length, rate_hz)
 
-        for start, stop, samples in self.restore_samples(
-            rows_of(channels), channels.shape[1], rate_hz, strength, attenuation_db
-        ):
+        for start, stop, samples in self.restore_samples(read, length, rate_hz, strength, attenuation_db, gain):
             restored[:, start:stop] = samples
         return _from_tensor(restored.view(signal.shape), waveform)
 
@@ -79,26 +85,32 @@ class SoundRestorer:
         rate_hz: int,
         strength: float = 1.0,
         attenuation_db: float = ATTENUATION_DB,
+        gain: float | Tensor = 1.0,
     ) -> Iterator[tuple[int, int, Tensor]]:
         """Restore sound that is read block by block; yields `(start, stop, samples)` in order.
+
+        Args:
+            gain: how much louder the network hears it than it is, `[C, 1]` or one number, see `hearing_gain`.
 
         Shape:
             - Read, yielded: `[C, stop - start]` float32
         """
 
         def restore(window: Tensor, _: tuple[slice, ...]) -> Tensor:
-            return self.restore_window(window[0], rate_hz, strength, attenuation_db)[None]
+            return self.restore_window(window[0], rate_hz, strength, attenuation_db, gain)[None]
 
         yield from sweep_rows(restore, read, (length,), self.windows(rate_hz))
 
     @torch.inference_mode()
-    def restore_window(self, window: Tensor, rate_hz: int, strength: float, attenuation_db: float) -> Tensor:
+    def restore_window(
+        self, window: Tensor, rate_hz: int, strength: float, attenuation_db: float, gain: float | Tensor = 1.0
+    ) -> Tensor:
         """Restore a stretch of sound as if there were silence before and after it. Shape: `[C, T]` in and out."""
         hop = hop_length(rate_hz)
-        observed = window.to(self.device)
+        observed, gain = window.to(self.device), torch.as_tensor(gain, device=self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            spectra = self.network(analyse(observed, hop), None)
-        restored = synthesise(spectra.float(), hop, observed.shape[-1])
+            spectra = self.network(analyse(observed * gain, hop), None)
+        restored = synthesise(spectra.float(), hop, observed.shape[-1]) / gain
         return observed.lerp(restored, strength * (1 - 10 ** (-attenuation_db / 20)))
 
     def context(self, rate_hz: int) -> int:
@@ -111,6 +123,28 @@ class SoundRestorer:
         hop, context = hop_length(rate_hz), self.context(rate_hz)
         size = max(round(WINDOW_S * rate_hz / hop) * hop, 3 * context)
         return Windows(size=size, context=context, multiple_of=hop)
+
+
+def hearing_gain(read: Read, length: int, rate_hz: int) -> Tensor:
+    """How much louder each channel has to be for a network that learned from sound of usual levels: powers of two.
+
+    What is loud enough is left as it is. Quiet is a channel of whose twentieths of a second all but the loudest
+    twentieth stay below -36 dB of full scale; these come to about -18 dB, and no sample beyond 18 dB above full scale,
+    which does not hurt where -50 dB would make speech vanish.
+
+    Shape:
+        - Output: `[C, 1]`
+    """
+    step = max(1, round(_HEARD_S * rate_hz))
+    peaks = []
+    for start in range(0, length, step * _HEARD_AT_ONCE):
+        block = read(start, min(start + step * _HEARD_AT_ONCE, length))
+        block = F.pad(block.abs().where(is_sound(block), 0.0), (0, -block.shape[-1] % step))
+        peaks.append(block.reshape(len(block), -1, step).amax(-1))
+    found = torch.cat(peaks, dim=-1)
+    usual, loudest = found.quantile(0.95, dim=-1, keepdim=True), found.amax(-1, keepdim=True)
+    wanted = torch.minimum(_WELL_HEARD / usual, _TOO_LOUD / loudest).log2().floor().exp2()
+    return torch.where((usual > 0) & (usual < _QUIET), wanted.clamp_min(1), 1.0)
 
 
 def check_rate(rate_hz: int) -> None:
@@ -128,7 +162,7 @@ def as_tensor(waveform: Any) -> Tensor:
     if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) == 0):
         raise UsageError(f"Sound of shape {tuple(waveform.shape)} is neither [T] nor [C, T] with a channel.")
     if waveform.ndim == 2 and len(waveform) > MOST_CHANNELS:
-        raise _many_channels(waveform)
+        raise many_channels(waveform)
     if isinstance(waveform, np.ndarray):
         # PyTorch takes no array that is reversed, read-only or of another byte order or over 64 bits.
         dtype = np.float64 if waveform.dtype.itemsize > 8 else waveform.dtype.newbyteorder("=")
@@ -139,7 +173,8 @@ def as_tensor(waveform: Any) -> Tensor:
     return signal
 
 
-def _many_channels(waveform: Any) -> UsageError:
+def many_channels(waveform: Any) -> UsageError:
+    """What to say of sound that is probably the other way round."""
     return UsageError(
         f"Sound of shape {tuple(waveform.shape)} is [C, T] with {len(waveform)} channels; where that was [T, C], as "
         "soundfile gives it, turn it over with .T."

@@ -19,9 +19,9 @@ _CELLS = 512  # of a spectrogram in each direction, which is drawn about 350 by 
 
 
 class SoundComparison:
-    """Keeps the first minute of the first channel while a recording is restored."""
+    """Keeps the first minute of what is restored while it is, of the channel that is loudest where sound begins."""
 
-    def __init__(self, rate_hz: int, path: Path) -> None:
+    def __init__(self, rate_hz: int, path: Path, start_s: float = 0.0) -> None:
         """Raise UsageError where no such picture can be written: before the work, not after."""
         from matplotlib.figure import Figure
 
@@ -31,7 +31,8 @@ class SoundComparison:
                 f"The comparison {path} is no kind of picture that can be drawn; name it .png, .pdf or .svg."
             )
         check_place(path)
-        self.rate_hz, self.path = rate_hz, path
+        self.rate_hz, self.path, self.start_s = rate_hz, path, start_s
+        self.channel: int | None = None
         self.before: list[Tensor] = []
         self.after: list[Tensor] = []
         self.room = _LIMIT_S * rate_hz
@@ -40,8 +41,11 @@ class SoundComparison:
         """Take the next block, which may be empty. Shape: `[C, T]` twice."""
         if not observed.shape[1]:
             return
-        self.before.append(observed[0, : self.room].clone())
-        self.after.append(restored[0, : self.room].clone())
+        if self.channel is None and observed.any():
+            self.channel = int(observed.square().sum(1).argmax())
+        shown = self.channel or 0
+        self.before.append(observed[shown, : self.room].clone())
+        self.after.append(restored[shown, : self.room].clone())
         self.room = max(0, self.room - observed.shape[1])
 
     def write(self) -> None:
@@ -58,12 +62,12 @@ class SoundComparison:
         size = max(256, 2 ** round(np.log2(0.04 * self.rate_hz)))
         loudest = max(float(np.abs(before).max()), 1e-4)
         for column, (title, sound) in enumerate(panels.items()):
-            librosa.display.waveshow(sound, sr=self.rate_hz, ax=axes[0, column], axis="time")
+            librosa.display.waveshow(sound, sr=self.rate_hz, ax=axes[0, column], axis="time", offset=self.start_s)
             axes[0, column].set(title=title, ylim=(-1.05 * loudest, 1.05 * loudest), xlabel=None)
             levels = levels_of(sound, size)
             image = librosa.display.specshow(
                 levels.decibels,
-                x_coords=levels.frames * (size // 4) / self.rate_hz,
+                x_coords=self.start_s + levels.frames * (size // 4) / self.rate_hz,
                 y_coords=levels.bins * self.rate_hz / size,
                 x_axis="time",
                 y_axis="linear",

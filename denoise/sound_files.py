@@ -19,7 +19,7 @@ from denoise.media.audio import Recording, open_audio
 from denoise.networks.stft import hop_length
 from denoise.options import Options
 from denoise.progress import Progress
-from denoise.sound import SoundRestorer, check_rate, is_sound
+from denoise.sound import SoundRestorer, check_rate, hearing_gain, is_sound
 from denoise.sound_compare import SoundComparison
 
 _BLOCK = 2**18
@@ -64,7 +64,7 @@ def restore_sound_file(
     with open_audio(source) as recording, ExitStack() as files:
         check_rate(recording.rate_hz)
         rate_hz, (first, last) = recording.rate_hz, _part(recording, options)
-        comparison = SoundComparison(rate_hz, options.compare) if options.compare is not None else None
+        comparison = SoundComparison(rate_hz, options.compare, first / rate_hz) if options.compare is not None else None
         recording.check_output(target)
         copied = options.strength == 0 and source.suffix.lower() == target.suffix.lower()  # not even encoded again
         writer = None if copied else files.enter_context(recording.writer(target, options.clip))
@@ -165,7 +165,8 @@ def _restored(
 ) -> Iterator[tuple[int, int, Tensor]]:
     if options.strength == 0 or length == 0:
         return tape.sweep(length)
-    return restorer.restore_samples(tape.read, length, rate_hz, options.strength, options.attenuation_db)
+    gain = hearing_gain(tape.look, tape.recording.length, rate_hz)
+    return restorer.restore_samples(tape.read, length, rate_hz, options.strength, options.attenuation_db, gain)
 
 
 class _Tape:
@@ -180,6 +181,10 @@ class _Tape:
         block = torch.from_numpy(self.recording.read(self.first + start, self.first + stop))
         self.held = torch.cat([self.held, block], dim=1)
         return _finite(block)
+
+    def look(self, start: int, stop: int) -> Tensor:
+        """Samples of the whole recording, which stay to be read."""
+        return torch.from_numpy(self.recording.read(start, stop))
 
     def take(self, stop: int) -> Tensor:
         """The samples since the last call, up to `stop`."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from denoise.errors import UsageError
 from denoise.networks.stft import hop_length
-from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
-from denoise.sound import SoundRestorer, as_tensor, check_rate
+from denoise.options import ATTENUATION_DB, check_attenuation, check_strength, is_number
+from denoise.sound import LOUDEST, SoundRestorer, as_tensor, check_rate, many_channels
 from denoise.windows import pad
 
 
@@ -28,6 +28,8 @@ class Streamer:
         block_s: how much new sound is gathered before the network runs.
         strength: see `SoundRestorer`.
         attenuation_db: see `SoundRestorer`.
+        gain: how much louder the network hears the sound than it is. A stream does not know how loud it will get: for
+            one that stays below -36 dB of full scale give a gain that brings it to about -18 dB.
 
     Raises:
         UsageError: `restorer` is not for sound, or an option is out of range.
@@ -47,6 +49,7 @@ class Streamer:
         block_s: float = 0.5,
         strength: float = 1.0,
         attenuation_db: float = ATTENUATION_DB,
+        gain: float = 1.0,
     ) -> None:
         if not isinstance(restorer, SoundRestorer):
             raise UsageError(
@@ -55,10 +58,12 @@ class Streamer:
         check_rate(rate_hz)
         check_strength(strength)
         check_attenuation(attenuation_db)
-        if not 0 < block_s <= 60:
+        if not (is_number(block_s) and 0 < block_s <= 60):
             raise UsageError(f"A block of {block_s} s is out of range; give up to 60 seconds.")
+        if not (is_number(gain) and 0 < gain <= LOUDEST):
+            raise UsageError(f"A gain of {gain} is out of range; give 1 or, for quiet sound, more.")
         self.restorer = restorer
-        self.rate_hz, self.strength, self.attenuation_db = rate_hz, strength, attenuation_db
+        self.rate_hz, self.strength, self.attenuation_db, self.gain = rate_hz, strength, attenuation_db, float(gain)
         hop = hop_length(rate_hz)
         self.block = max(1, round(block_s * rate_hz / hop)) * hop
         self.context = restorer.context(rate_hz)
@@ -109,10 +114,13 @@ class Streamer:
     def _restore(self, window: Tensor) -> Tensor:
         if self.strength == 0:
             return window
-        return self.restorer.restore_window(window, self.rate_hz, self.strength, self.attenuation_db).cpu()
+        how = (self.rate_hz, self.strength, self.attenuation_db, self.gain)
+        return self.restorer.restore_window(window, *how).cpu()
 
     def _accept(self, samples: Any) -> Tensor:
         signal = as_tensor(samples)
+        if signal.ndim == 2 and len(signal) > 16 and 0 < signal.shape[1] <= 2:
+            raise many_channels(samples)
         if self.like is not None and (type(samples), signal.shape[:-1]) != (type(self.like), self.like.shape[:-1]):
             raise UsageError("These samples are of another kind or number of channels than those before; flush first.")
         self.like = samples

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.stft import hop_length
-from denoise.sound import LOUDEST, SoundRestorer
-from denoise.windows import Windows
+from denoise.sound import LOUDEST, SoundRestorer, hearing_gain
+from denoise.windows import Windows, rows_of
 from tests.conftest import card, sound
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000)
@@ -297,3 +298,28 @@ def test_samples_by_channels_are_not_taken_for_channels(tiny_sound_weights: Path
     with pytest.raises(UsageError, match=r"turn it over with \.T"):
         restorer(np.zeros(shape, np.float32), 16_000)
     assert restorer(np.zeros((64, 100), np.float32), 16_000).shape == (64, 100)
+
+
+def quiet(restorer: SoundRestorer, *decibels: float) -> list[Tensor]:
+    """What becomes of a sound at several levels, at its own level again."""
+    signal = wave(1, 16_000)
+    levels = [2.0 ** round(level / (20 * math.log10(2))) for level in decibels]
+    return [restorer(signal * level, 16_000) / level for level in levels]
+
+
+def test_how_quiet_a_sound_is_makes_no_difference(restorer: SoundRestorer) -> None:
+    first, second, third = quiet(restorer, -36, -60, -100)
+    assert torch.equal(first, second) and torch.equal(second, third)
+
+
+def test_each_channel_is_heard_at_a_level_of_its_own(restorer: SoundRestorer) -> None:
+    signal = wave(2, 16_000) * torch.tensor([[1.0], [2.0**-12]])
+    torch.testing.assert_close(restorer(signal, 16_000)[1], restorer(signal[1:], 16_000)[0], rtol=1e-4, atol=1e-8)
+    assert hearing_gain(rows_of(signal), 16_000, 16_000).flatten().tolist() == [1, 2.0**9]
+
+
+def test_a_click_does_not_hide_that_a_sound_is_quiet() -> None:
+    signal = wave(1, 160_000) * 2.0**-12
+    signal[0, 80_000] = 1
+    assert hearing_gain(rows_of(signal), 160_000, 16_000).item() == 8  # and no sample goes beyond 18 dB
+    assert hearing_gain(rows_of(torch.zeros(1, 500)), 500, 16_000).item() == 1

@@ -10,6 +10,7 @@ import mutagen
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 import denoise
@@ -18,7 +19,7 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.options import Options
 from denoise.sound import SoundRestorer
-from denoise.sound_compare import levels_of
+from denoise.sound_compare import SoundComparison, levels_of
 from tests.conftest import run, sound
 
 EVERYTHING = {"attenuation_db": float("inf")}
@@ -333,3 +334,22 @@ def test_no_samples_at_all(tiny_sound_weights: Path, tmp_path: Path) -> None:
         assert soundfile.info(tmp_path / name).frames == 0
     with pytest.raises(UsageError, match="no sound"):
         pipeline.corrupt_file(source, tmp_path / "x.wav", "noise:snr_db=5")
+
+
+def test_a_quiet_recording_goes_the_way_of_an_array(tiny_sound_weights: Path, tmp_path: Path) -> None:
+    samples = sound(40_000, 2) * np.float32(2.0**-11)
+    source = make(tmp_path / "a.wav", samples, subtype="FLOAT")
+    restore(source, tiny_sound_weights)
+    alone = denoise.restore(samples, model=tiny_sound_weights, rate_hz=16_000, device="cpu")
+    np.testing.assert_allclose(heard(tmp_path / "a.restored.wav"), alone, atol=1e-8)
+
+
+def test_a_comparison_shows_the_part_where_it_is_and_the_channel_that_sounds(tmp_path: Path) -> None:
+    shown = SoundComparison(16_000, tmp_path / "c.png", start_s=1.5)
+    observed = np.zeros((3, 800), np.float32)
+    shown.add(torch.from_numpy(observed), torch.from_numpy(observed))
+    observed[1] = 0.2
+    shown.add(torch.from_numpy(observed), torch.from_numpy(observed))
+    assert [part.max().item() for part in shown.before] == [0, pytest.approx(0.2)]
+    shown.write()
+    assert (tmp_path / "c.png").is_file()

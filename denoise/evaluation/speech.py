@@ -156,7 +156,7 @@ def evaluate_pairs(
     scores: list[tuple[float | None, Quality, Quality]] = []
     left_out: list[str] = []
     failures: dict[str, str] = {}
-    seconds = sound_s = 0.0
+    seconds = restored_s = scored_s = 0.0
     for number, pair in enumerate(pairs):
         try:
             noisy, clean, rate_hz = pair.read()
@@ -166,13 +166,14 @@ def evaluate_pairs(
             failures[str(pair.noisy)] = str(error)
             continue
         seconds += time.perf_counter() - began
-        sound_s += noisy.shape[1] / rate_hz
+        restored_s += noisy.shape[1] / rate_hz
         before = quality(noisy, clean, rate_hz)
         after = quality(restored, clean, rate_hz) if before is not None else None
         if before is None or after is None:
             left_out.append(pair.noisy.name)
         else:
             scores.append((pair.snr_db, before, after))
+            scored_s += noisy.shape[1] / rate_hz
         if progress is not None:
             progress(number + 1, len(pairs), pair.noisy.name)
     if not scores and not failures:
@@ -184,8 +185,8 @@ def evaluate_pairs(
         groups=[_group(level, [score for score in scores if score[0] == level]) for level in levels],
         left_out=left_out,
         attenuation_db=attenuation_db,
-        sound_s=sound_s,
-        real_time_factor=seconds / sound_s,
+        sound_s=scored_s,
+        real_time_factor=seconds / restored_s,
         threads=torch.get_num_threads(),
         failures=failures,
     )

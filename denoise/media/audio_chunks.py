@@ -14,6 +14,8 @@ _LAYOUT |= {b"JUNK", b"junk", b"FLLR", b"PAD ", b"PEAK", b"levl", b"MD5 "}
 _INFO = {b"INAM": "title", b"IART": "artist", b"IPRD": "album", b"ITRK": "tracknumber", b"IGNR": "genre"}
 _INFO |= {b"ICRD": "date", b"ICMT": "comment", b"ICOP": "copyright"}
 
+_CONTAINERS = {b"RIFF", b"RF64", b"RIFX", b"FORM"}
+
 UNKNOWN = 0xFFFF_FFFF
 """The length of sound whose header does not tell it"""
 
@@ -25,11 +27,14 @@ def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
     recorded it has never closed the file.
     """
     size = file.seek(0, 2)
-    file.seek(0)
+    begin = past_tags(file, 0)
+    file.seek(begin)
     container = file.read(12)[:4]
+    if container not in _CONTAINERS:
+        return
     order = ">" if container in {b"FORM", b"RIFX"} else "<"
     data_bytes = UNKNOWN
-    place = 12
+    place = begin + 12
     while len(header := file.read(8)) == 8:
         name, length = struct.unpack(order + "4sL", header)
         if name == b"ds64":
@@ -43,6 +48,21 @@ def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
         file.seek(place)
         place += length % 2 and not _is_unpadded(file.read(9), order, size - place - 8)
         file.seek(place)
+
+
+def past_tags(file: IO[bytes], place: int) -> int:
+    """Where the tags end that a file has at this place: ID3, ID3v1, APEv2."""
+    while True:
+        file.seek(place)
+        head = file.read(16)
+        if head[:3] == b"ID3":
+            place += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+        elif head[:3] == b"TAG":
+            place += 128
+        elif head[:8] == b"APETAGEX":
+            place += 32 + int.from_bytes(head[12:16], "little")
+        else:
+            return place
 
 
 def _is_chunk(header: bytes, order: str, room: int) -> bool:

@@ -127,9 +127,12 @@ class FileDecoder:
                 return Sequential(untagged)
             return Sequential(as_name(self._path))
         except soundfile.LibsndfileError as error:
+            said = error.error_string.rstrip(". ")
+            if "does not exist" in said:  # what becomes of an MP3 without a frame
+                said = "no frame of sound was found"
             raise MediaError(
-                f"{self._path} is not sound, is damaged, or is of a kind not read here "
-                f"(WAV, FLAC, OGG, MP3 and AIFF are; libsndfile says: {error.error_string.rstrip('. ')})."
+                f"{self._path} is not sound, is damaged, or is of a kind not read here or not of its suffix "
+                f"(WAV, FLAC, OGG, MP3 and AIFF are; libsndfile says: {said})."
             ) from error
 
 
@@ -161,7 +164,7 @@ class AvDecoder:
             raise MediaError(
                 f"{path} holds a sound track without any sound that can be decoded; get a whole copy of it."
             )
-        if self._end_s < 0.98 * self._told_s - 0.5:  # headers round
+        if self._end_s < self._told_s - 0.25:  # headers round, and encoders end within a frame
             raise cut_off(path)
         samples = {"s16": "PCM_16", "s32": "PCM_24", "u8": "PCM_U8", "dbl": "DOUBLE"}.get(self._depth, "FLOAT")
         self.source = Source(path.suffix[1:].upper(), self._codec.upper(), samples, self._rate, channels, length)

@@ -155,6 +155,8 @@ def _obstacle(source: Source, target: str, subtype: str) -> str:
         return f"{name} has no rate of {source.rate_hz} Hz; choose {lossless}"
     if source.rate_hz > _HIGHEST_RATE.get(target, 2**31):
         return f"{name} holds rates up to {_HIGHEST_RATE[target]} Hz, not {source.rate_hz}; choose .wav"
+    if target == "FLAC" and source.rate_hz > 65_535 and source.rate_hz % 10:
+        return f"FLAC has no rate of {source.rate_hz} Hz; choose .wav"
     if source.length == 0 and (target == "FLAC" or subtype in {"MPEG_LAYER_III", "OPUS"}):
         return f"{name} cannot hold a recording of no samples; choose .wav"
     if target == "AIFF" and source.length * source.channels * sample_bytes(subtype) > LARGEST_32_BIT:
@@ -185,6 +187,8 @@ def _options(source: Source, subtype: str) -> dict[str, Any]:
         low, top = (32_000, 320_000) if rate >= 32_000 else (8_000, 160_000) if rate >= 16_000 else (8_000, 64_000)
         level = min(max((top - bitrate) / (top - low), 0.0), 0.99)
         return {"compression_level": level, "bitrate_mode": "AVERAGE" if source.varies else "CONSTANT"}
+    if subtype == source.subtype == "VORBIS" and not bitrate:  # above 48 kHz no header tells it
+        return {"compression_level": 0.0}
     if subtype == "VORBIS":
         return {"compression_level": _vorbis_level(rate, channels, bitrate) if same else _NEW[subtype]}
     share = max(bitrate / channels, _OPUS_FLOOR_BPS)  # libsndfile: 6 to 256 kbit/s a channel, linear in the level

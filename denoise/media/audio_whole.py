@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from denoise.errors import MediaError
-from denoise.media.audio_chunks import UNKNOWN, chunks
+from denoise.media.audio_chunks import UNKNOWN, chunks, past_tags
 
 _FRAME = {bytes((0xFF, byte)) for byte in (0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB)}  # how one of MP3 begins
 _FRAME_BYTES = 1441  # of the longest one
@@ -94,7 +94,7 @@ def has_length(path: Path) -> bool:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        start = _past_tags(file, 0)
+        start = past_tags(file, 0)
         file.seek(start)
         frame = file.read(4096)
         begin = frame.find(b"\xff")
@@ -106,7 +106,7 @@ def has_length(path: Path) -> bool:
         end = start + begin + int.from_bytes(frame[mark + 12 : mark + 16], "big")
         if end > size:
             raise cut_off(path)
-        behind = _past_tags(file, end)
+        behind = past_tags(file, end)
         file.seek(behind)
         # A single frame more is of one recording whose first frame was not counted.
         more = size - behind > _FRAME_BYTES and file.read(2) in _FRAME
@@ -119,22 +119,7 @@ def _another(file: IO[bytes], place: int) -> bool:
     """Whether a further MP3 begins soon behind this place, which need not be in a tag that is known here."""
     file.seek(place)
     for found in _BEGIN.finditer(file.read(_BETWEEN)):
-        file.seek(_past_tags(file, place + found.start()))
+        file.seek(past_tags(file, place + found.start()))
         if file.read(2) in _FRAME:
             return True
     return False
-
-
-def _past_tags(file: IO[bytes], place: int) -> int:
-    """Where the tags end that an MP3 has at this place: ID3, ID3v1, APEv2."""
-    while True:
-        file.seek(place)
-        head = file.read(16)
-        if head[:3] == b"ID3":
-            place += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
-        elif head[:3] == b"TAG":
-            place += 128
-        elif head[:8] == b"APETAGEX":
-            place += 32 + int.from_bytes(head[12:16], "little")
-        else:
-            return place

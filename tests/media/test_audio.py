@@ -262,3 +262,11 @@ def test_asking_for_a_suffix_imports_nothing_heavy():
     code = "import sys; from denoise.media.audio import is_audio; is_audio('a.wav')"
     code += "; print(sorted({'torch', 'soundfile', 'av', 'librosa', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_vorbis_at_a_rate_of_which_no_bit_rate_is_told_loses_none(tmp_path):
+    draw = np.random.default_rng(0).uniform(-0.3, 0.3, (96_000, 2))
+    source = make(tmp_path / "in.ogg", draw, 96_000, "VORBIS", compression_level=0.1)
+    with open_audio(source) as recording, recording.writer(tmp_path / "out.ogg") as writer:
+        writer.write(recording.read(0, recording.length))
+    assert (tmp_path / "out.ogg").stat().st_size >= source.stat().st_size

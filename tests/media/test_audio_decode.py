@@ -176,6 +176,15 @@ def test_a_container_that_is_cut_off_is_refused(tmp_path, name, codec):
         open_audio(tmp_path / name)
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libopus"), ("a.mka", "flac")])
+def test_a_second_that_is_missing_at_the_end_is_a_cut(tmp_path, name, codec):
+    contained(tmp_path / name, codec, 60 * 48_000)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(len(data) * 59 / 60)])
+    with pytest.raises(MediaError, match="cut off"):
+        open_audio(tmp_path / name)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.webm", "libopus"), ("a.mkv", "libopus")])
 def test_a_pause_between_packets_is_no_cut(tmp_path, name, codec):
     """As of a recording in a browser that was halted for two seconds, or that began late."""

@@ -144,6 +144,17 @@ def test_every_chunk_of_a_wav_stays_as_it_is(tmp_path):
     assert struct.unpack("<L", (tmp_path / "out.wav").read_bytes()[4:8])[0] == size - 8
 
 
+def test_a_tag_in_front_of_a_wav_hides_no_chunk(tmp_path):
+    source = make(tmp_path / "in.wav")
+    data = source.read_bytes() + struct.pack("<4sL", b"bext", 6) + b"reel 7"
+    data = data[:4] + struct.pack("<L", len(data) - 8) + data[8:]
+    source.write_bytes(b"ID3\x03\0\0" + bytes([0, 0, 1, 0]) + bytes(128) + data)
+    rewrite(source, tmp_path / "out.wav")
+    with (tmp_path / "out.wav").open("rb") as file:
+        assert b"bext" in [name for name, *_ in chunks(file)]
+    assert b"reel 7" in (tmp_path / "out.wav").read_bytes()
+
+
 def test_info_texts_stay_and_go_over(tmp_path):
     with soundfile.SoundFile(tmp_path / "in.wav", "w", 48000, 1, "PCM_16") as file:
         file.title, file.artist, file.genre = "A title", "Someone", "Speech"

@@ -149,6 +149,7 @@ def test_a_recording_can_replace_itself(tmp_path):
         (1, 44100, 9, "out.opus", "no rate of 44100 Hz"),
         (1, 384000, 9, "out.ogg", "up to 192000 Hz"),
         (1, 700000, 9, "out.flac", "up to 655350 Hz"),
+        (1, 65537, 9, "out.flac", "no rate of 65537 Hz"),
         (1, 44100, 0, "out.mp3", "no samples"),
         (1, 44100, 0, "out.flac", "no samples; choose .wav"),
         (1, 48000, 0, "out.opus", "no samples"),
