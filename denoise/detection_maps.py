@@ -57,8 +57,8 @@ class Examiner:
 
     Args:
         model: weights of an `Autoencoder`, for pictures or for sound.
-        rate_hz, bands: sound: rate and mel bands of the spectrograms it was trained on; None goes by its card, and by
-            16 kHz and 64 where that tells none.
+        rate_hz, bands: sound: rate and mel bands of the spectrograms it was trained on, where its card does not tell;
+            None is then 16 kHz and 64.
         device: `auto`, `cpu`, `cuda` or `mps`.
     """
 
@@ -74,14 +74,20 @@ class Examiner:
                 f"{weights.card.name} takes {weights.network.channels} bands; sound has one, pictures one or three."
             )
         self.card = weights.card
-        self.rate_hz = rate_hz or self.card.rate_hz or _RATE_HZ
-        self.bands = bands or self.card.bands or _BANDS
+        self.rate_hz = self._told("rate_hz", rate_hz, _RATE_HZ)
+        self.bands = self._told("bands", bands, _BANDS)
         self.device = choose_device(device)
         self.network = weights.network.to(self.device)
         unit = self.network.multiple_of
         context = -(-self.network.receptive_field // unit) * unit  # whole units, so that codes are cut at whole cells
         self.windows = Windows(max(_WINDOW, 2 * context + unit), context, multiple_of=unit)
         self.bank: Tensor | None = None
+
+    def _told(self, what: str, asked: int | None, usual: int) -> int:
+        known: int = getattr(self.card, what)
+        if known and asked not in (None, known):
+            raise UsageError(f"{self.card.name} saw spectrograms with {what}={known}, not {asked}; leave it out.")
+        return known or asked or usual
 
     def read(self, path: Path) -> Tensor:
         """A file as `[C, H, W]`, 0..1: the first frame of a picture as a viewer shows it, or a log-mel spectrogram.

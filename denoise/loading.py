@@ -96,9 +96,14 @@ def _check_restores(weights: pretrained.Weights, name: str | os.PathLike[str]) -
     is_spectral = isinstance(weights.network, SpectralUNet)
     is_colour = getattr(weights.network, "channels", None) == 3
     if not (is_spectral if weights.card.medium == "sound" else is_colour):
+        kind = type(weights.network).__name__
+        use = (
+            "use them with `denoise detect` or, for pictures, `denoise index`"
+            if kind == "Autoencoder"
+            else "name others"
+        )
         raise UsageError(
-            f"The weights {str(name)!r} are an autoencoder's for gray pictures or spectrograms and restore no files; "
-            "use them with `denoise detect` or, for pictures, `denoise index`."
+            f"The weights {str(name)!r} are of a {kind} for gray pictures or spectrograms and restore no files; {use}."
         )
 
 

@@ -35,7 +35,7 @@ class Report:
     found: str
     model: str
     sigma: list[float]
-    """Noise level of each frame, on the 0..255 scale; empty where no noise was looked for"""
+    """Noise level of each frame, on the 0..255 scale; empty where none was looked for or the network is told of none"""
     filled_px: int | None
     """Pixels in holes that were filled, all frames together; None where no holes were looked for"""
     note: str
@@ -137,7 +137,8 @@ def _mend(
         holes, hidden = int(mask.sum()), 0 if options.by_alpha else count_hidden(frame, mask)
         notes = [*_too_wide(inpainter, mask), *note_on_holes(picture, mask, options)]
     if restorer is not None and options.strength > 0:
-        sigma = round(_restore_frame(restorer, frame, mask, options, report).sigma, 2)
+        noise = _restore_frame(restorer, frame, mask, options, report)
+        sigma = round(noise.sigma, 2) if restorer.takes_level else None
     return _Mended(frame.size[0] * frame.size[1], sigma, holes - hidden, hidden, notes)
 
 

@@ -57,6 +57,10 @@ class Recordings:
         np.random.default_rng(seed).shuffle(paths)
         groups: dict[tuple[int, ...], list[dict[int, np.ndarray]]] = {}  # by the rates that recordings are there at
         refused: dict[Path, str] = {}
+        for other in map(Path, folders[1:]):
+            known = {path.relative_to(root) for path in paths}
+            alone = [path for path in sounds_below(other) if path.relative_to(other) not in known]
+            refused |= dict.fromkeys(alone, f"has no partner in {root.name}/")
         for path in paths:
             try:
                 sound, own_hz = _decode([Path(folder) / path.relative_to(root) for folder in folders])
@@ -136,6 +140,8 @@ def _decode(paths: Sequence[Path]) -> tuple[np.ndarray, int]:
 
     sounds, rates = [], set()
     for path in paths:
+        if not path.exists():
+            raise ValueError(f"has no partner in {path.parent.name}/")
         try:
             sound, rate_hz = soundfile.read(as_name(path), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:

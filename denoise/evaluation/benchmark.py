@@ -38,8 +38,8 @@ class Scores:
     psnr_db: float
     noisy_ssim: float
     ssim: float
-    sigma: float
-    """Noise level that was used, on the 0..255 scale"""
+    sigma: float | None
+    """Noise level that was used, on the 0..255 scale; None if the network is told of none"""
     sigma_error: float | None
     """|used - true| / true, the truth being the mean of the corruption's own map; None if it adds no noise, or the
     network is told of none"""
@@ -49,12 +49,13 @@ class Scores:
 
     def __str__(self) -> str:
         off = "" if self.sigma_error is None else f", {self.sigma_error:.1%} off"
+        level = "" if self.sigma is None else f"noise level used: {self.sigma:.1f} of 255{off}; "
         return (
             f"{self.pictures} pictures, {self.corruption}\n"
             f"         PSNR dB   SSIM\n"
             f"noisy    {self.noisy_psnr_db:7.2f}  {self.noisy_ssim:.4f}\n"
             f"restored {self.psnr_db:7.2f}  {self.ssim:.4f}\n"
-            f"noise level used: {self.sigma:.1f} of 255{off}; {self.megapixels_per_s:.2f} megapixels/s"
+            f"{level}{self.megapixels_per_s:.2f} megapixels/s"
         )
 
 
@@ -106,7 +107,7 @@ def evaluate(
         psnr_db=restored_psnr,
         noisy_ssim=noisy_ssim,
         ssim=restored_ssim,
-        sigma=fmean(levels),
+        sigma=fmean(levels) if restorer.takes_level else None,
         sigma_error=fmean(errors) if errors else None,
         megapixels_per_s=pixels / 1e6 / seconds,
         failures=failures,

@@ -59,6 +59,10 @@ class Autoencoder(nn.Module):
         sides = (side, side) if isinstance(side, int) else side
         if activation not in _ACTIVATIONS:
             raise ValueError(f"activation {activation!r} is not known: give one of {', '.join(_ACTIVATIONS)}")
+        if min(channels, code, *widths) < 1 or depth < 0:
+            raise ValueError(
+                f"channels {channels}, widths {list(widths)}, code {code}: give whole numbers of at least 1"
+            )
         if sides is not None and (len(sides) != 2 or any(length < cell or length % cell for length in sides)):
             raise ValueError(f"side {side} does not suit {len(widths)} widths: give a multiple of {cell}, or two")
         self.config = {

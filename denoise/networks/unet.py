@@ -46,10 +46,10 @@ class UNet(nn.Module):
         unshuffle: int = 2,
     ) -> None:
         super().__init__()
-        if not 0 < len(widths) == len(depths):
+        if not 0 < len(widths) == len(depths) or min(widths) < 1 or min(depths) < 0:
             raise UsageError(
                 f"A U-Net with widths {list(widths)} and depths {list(depths)} is not possible: give as many depths as "
-                "widths, at least one of each."
+                "widths, at least one of each, and no width below 1."
             )
         self.config = {
             "channels": channels,

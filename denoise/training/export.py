@@ -46,9 +46,9 @@ def export(
             `hole_px`, see `pretrained.Card`. Weights without a licence are of no use to anyone, so there is no default.
         noise_level: weights whose estimator of the noise level joins the network of the checkpoint, in place of the
             checkpoint's own if it has one.
-        blend: weights of the same network, such as those that the training began with: the mean of both is written. It
-            keeps what a short training forgets and loses little of what it learned (Wortsman et al., "Robust
-            fine-tuning of zero-shot models", CVPR 2022).
+        blend: weights of the same network, such as those that the training began with: the mean of both is written,
+            and that of both estimators of the level where these are alike. It keeps what a short training forgets and
+            loses little of what it learned (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
         blend_share: how much of the mean these are, 0..1; by default 0.3.
         overwrite: replace weights that the folder holds.
 
@@ -87,12 +87,17 @@ def export(
         )
     if noise_level is not None and kind != "UNet":
         raise UsageError(f"The {kind} of {checkpoint} is told no noise level; leave out --noise-level.")
-    if blend is not None:
-        _blend(network, blend, share)
+    if kind in ("UNet", "InpaintingUNet") and network.channels != 3:
+        raise UsageError(
+            f"The {kind} of {checkpoint} is for {network.channels} bands and would restore no files, which "
+            "takes three; train one with --model.network.channels 3."
+        )
     if noise_level is not None:
         estimator = pretrained.load(noise_level).noise_level
         if estimator is None:
             raise UsageError(f"The weights {noise_level} estimate no noise level; give others as --noise-level.")
+    if blend is not None:
+        _blend(network, estimator if noise_level is None else None, blend, share)
     return pretrained.save(folder, pretrained.Weights(network, estimator, described), overwrite)
 
 
@@ -112,14 +117,18 @@ def _part(part: str, state: dict[str, Any], checkpoint: str | os.PathLike[str]) 
     return pretrained.fill(networks[part], tensors, checkpoint)
 
 
-def _blend(network: nn.Module, name: str | os.PathLike[str], share: float) -> None:
-    other = pretrained.load(name).network
-    if describe(other) != describe(network):
+def _blend(network: nn.Module, estimator: nn.Module | None, name: str | os.PathLike[str], share: float) -> None:
+    other = pretrained.load(name)
+    if describe(other.network) != describe(network):
         raise UsageError(f"The weights {name} are of another network and cannot be blended with the checkpoint's.")
-    theirs = other.state_dict()
-    for key, value in network.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(theirs[key], share)
+    pairs = [(network, other.network)]
+    if estimator is not None and other.noise_level is not None and describe(other.noise_level) == describe(estimator):
+        pairs.append((estimator, other.noise_level))
+    for mine, theirs in pairs:
+        earlier = theirs.state_dict()
+        for key, value in mine.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(earlier[key], share)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

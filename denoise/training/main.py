@@ -25,7 +25,7 @@ from denoise.errors import DenoiseError, UsageError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
 from denoise.training.refusals import wrong_option
-from denoise.training.stopping import SaveWhenStopped, StoppedError, save_last
+from denoise.training.stopping import SaveAtEnd, SaveWhenStopped, StoppedError
 
 USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -119,7 +119,10 @@ def train(arguments: Sequence[str]) -> None:
                 rank_zero_info(f"{name}: {type(part).__name__}, {weights / 1e6:.2f} million weights")
         cli.trainer.strategy.checkpoint_io = WholeCheckpoints(cli.trainer)
         _add_tensorboard(cli.trainer)
-        cli.trainer.callbacks.append(SaveWhenStopped())  # type: ignore[attr-defined]
+        callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
+        if cli.trainer.fast_dev_run:  # type: ignore[attr-defined]  # of one step nobody wants a checkpoint
+            callbacks = [one for one in callbacks if not isinstance(one, ModelCheckpoint)]
+        cli.trainer.callbacks = [SaveAtEnd(), *callbacks, SaveWhenStopped()]  # type: ignore[attr-defined]
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
         except SystemExit as ended:  # Lightning's answer to signals before the first step, and to a second Ctrl-C
@@ -128,7 +131,6 @@ def train(arguments: Sequence[str]) -> None:
                 "one, with --ckpt_path last.",
                 signal.SIGTERM if isinstance(ended, SIGTERMException) else signal.SIGINT,
             ) from ended
-        save_last(cli.trainer)  # the very last step too, for there the learning rate is lowest
 
 
 def find_recipe(name: str) -> Path:

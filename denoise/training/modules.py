@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from denoise import pretrained
 from denoise.corruptions.base import Corrupted, Corruption, Params
 from denoise.corruptions.draws import as_fraction
+from denoise.corruptions.sound import hears
 from denoise.errors import DenoiseError, ModelError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import NoiseLevel, level_curve, pool_level
@@ -69,6 +70,11 @@ class Restoration(L.LightningModule):
     ) -> None:
         super().__init__()
         require_within("model.seed", seed, 0, MOST_SEED)
+        require_within("model.warmup_steps", warmup_steps, 0)
+        require_within("model.lr", lr, 0, 1e30)
+        for part in (corruption, *(validation_corruptions or {}).values()):
+            if self.is_of_other_medium(part):
+                raise UsageError(f"{type(self).__name__} cannot learn to undo {type(part).__name__}: {self.medium}")
         self.blind_share = as_fraction(blind_share, "blind_share")
         if blind_share and noise_level is None:
             raise UsageError("A blind_share needs a noise_level network; add one to the recipe or leave it out.")
@@ -86,12 +92,21 @@ class Restoration(L.LightningModule):
         self.origin = {"recipe": "", "commit": "unknown"}
         """Which recipe at which commit this training runs; goes into checkpoints"""
 
+    medium = "sound goes with denoise.training.sound.SoundRestoration."
+    is_of_other_medium = staticmethod(hears)
+
     def training_step(self, batch: Tensor | Drawn, batch_idx: int) -> Tensor:
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         self.check_shape(batch)
         seen = self.see(batch, batch_idx)
         observed = seen.observed.contiguous(memory_format=torch.channels_last)
         condition, level_loss = seen.condition, None
+        takes = getattr(self.network, "config", {}).get("condition_channels")
+        if condition is not None and takes not in (None, condition.shape[1]):
+            raise UsageError(
+                f"The network is told of damage in {takes} bands and {type(self.corruption).__name__} tells of it in "
+                f"{condition.shape[1]}; train with --model.network.condition_channels {condition.shape[1]}."
+            )
         if self.noise_level is not None:
             levels, weights = self.noise_level(observed)
             level_loss = self.level_loss(levels, weights, seen)
@@ -121,6 +136,10 @@ class Restoration(L.LightningModule):
 
     def check_shape(self, batch: Tensor | Drawn) -> None:
         """Raise UsageError where the signals are not what the networks are for."""
+        if not isinstance(batch, Tensor | Drawn):
+            raise UsageError(
+                f"The data are {type(batch).__name__} and {type(self).__name__} takes pictures; {self.medium}"
+            )
         _, bands, *sides = (batch.clean if isinstance(batch, Drawn) else batch).shape
         parts = {"network": self.network, "noise_level": self.noise_level}
         for name, part in parts.items():

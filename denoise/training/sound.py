@@ -9,10 +9,11 @@ from torch import Tensor
 
 from denoise.corruptions.additive import Babble, Noise
 from denoise.corruptions.base import Corrupted
-from denoise.corruptions.sound import at_rate
+from denoise.corruptions.sound import at_rate, sees
+from denoise.errors import UsageError
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.training.modules import Restoration, apply, draw
-from denoise.training.sound_losses import si_sdr_db
+from denoise.training.sound_losses import AUDIBLE, si_sdr_db
 
 
 class Sounds(NamedTuple):
@@ -34,6 +35,16 @@ class SoundRestoration(Restoration):
     that training never sees.
     """
 
+    medium = "pictures go with denoise.training.modules.Restoration."
+    is_of_other_medium = staticmethod(sees)
+
+    def check_sounds(self, batch: Sounds) -> None:
+        """Raise UsageError for what is no sound."""
+        if not isinstance(batch, Sounds):
+            raise UsageError(
+                f"The data are pictures or spectrograms and {type(self).__name__} takes sound; {self.medium}"
+            )
+
     def on_fit_start(self) -> None:
         """Noise to mix in lies where the network is."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -43,22 +54,24 @@ class SoundRestoration(Restoration):
 
     def training_step(self, batch: Sounds, batch_idx: int) -> Tensor:  # type: ignore[override]
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
+        self.check_sounds(batch)
         generator = self.generator(batch.clean.device, self._number(batch_idx))
         seen = self._seen(batch, "", generator)
         restored = self._restored(seen.observed, batch.rate_hz)
         loss = self._compare(restored, seen, batch.rate_hz)
         self.log("train/loss", loss, prog_bar=True)
-        self.log("train/si_sdr_db", si_sdr_db(restored.detach(), seen.target).mean())
+        self.log("train/si_sdr_db", _mean_si_sdr_db(restored.detach(), seen.target))
         return self.checked(loss)
 
     def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
         """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
+        self.check_sounds(batch)
         seen = self._seen(batch, "held_", torch.Generator().manual_seed(1000 + batch_idx))
         restored = self._restored(seen.observed, batch.rate_hz)
         scores = {
             "val/loss": self._compare(restored, seen, batch.rate_hz),
-            "val/si_sdr_noisy_db": si_sdr_db(seen.observed, seen.target).mean(),
-            "val/si_sdr_db": si_sdr_db(restored, seen.target).mean(),
+            "val/si_sdr_noisy_db": _mean_si_sdr_db(seen.observed, seen.target),
+            "val/si_sdr_db": _mean_si_sdr_db(restored, seen.target),
         }
         self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
@@ -86,3 +99,9 @@ class SoundRestoration(Restoration):
         """The loss in float32: losses for sound take products and differences of large numbers."""
         with torch.autocast(restored.device.type, enabled=False):
             return at_rate(self.loss, rate_hz)(restored, seen.target, seen.weight)  # type: ignore[no-any-return]
+
+
+def _mean_si_sdr_db(restored: Tensor, target: Tensor) -> Tensor:
+    """Over the examples whose target is no silence; 0 where all are."""
+    counts = (target.abs().amax((1, 2)) > AUDIBLE).to(restored.dtype)
+    return (si_sdr_db(restored, target) * counts).sum() / counts.sum().clamp_min(1)

@@ -11,6 +11,8 @@ from denoise.errors import UsageError
 from denoise.networks.stft import analyse, compress, hop_length
 
 _TINY = 1e-8
+AUDIBLE = 1e-4
+"""What a sample of a target that is no silence reaches"""
 
 
 class WeightedSum(nn.Module):
@@ -97,7 +99,7 @@ class SISDR(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The loss, a scalar."""
-        return -si_sdr_db(restored, target).clamp_max(30).where(target.abs().amax((1, 2)) > 1e-4, 0).mean()
+        return -si_sdr_db(restored, target).clamp_max(30).where(target.abs().amax((1, 2)) > AUDIBLE, 0).mean()
 
 
 def si_sdr_db(restored: Tensor, target: Tensor) -> Tensor:

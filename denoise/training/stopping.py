@@ -55,10 +55,24 @@ class SaveWhenStopped(L.Callback):
         rank_zero_info("The training stops after this step, or the validation; Ctrl-C once more ends it at once")
 
 
+class SaveAtEnd(L.Callback):
+    """Saves the very last step too, for there the learning rate is lowest.
+
+    It comes first of the callbacks: at the end the mean of the weights takes their place, and what goes on from the
+    checkpoint needs both.
+    """
+
+    def on_train_end(self, trainer: L.Trainer, _module: Any) -> None:
+        """Save, or say that nothing was."""
+        if not save_last(trainer) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_info("Nothing was saved, for no ModelCheckpoint of the recipe has save_last")
+
+
 def save_last(trainer: L.Trainer) -> list[str]:
     """Save this step where the recipe keeps the last one, and say where that is."""
     kept = [part for part in trainer.checkpoint_callbacks if isinstance(part, ModelCheckpoint) and part.save_last]
     for part in kept:
         part.last_model_path = part.last_model_path or f"{part.dirpath}/{part.CHECKPOINT_NAME_LAST}.ckpt"
         trainer.save_checkpoint(part.last_model_path, weights_only=False)
+        part._last_checkpoint_saved = part.last_model_path  # else it saves once more at the end, with the mean alone
     return [part.last_model_path for part in kept]

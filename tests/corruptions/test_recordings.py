@@ -131,8 +131,11 @@ def test_pairs_stay_in_step(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "noisy" / "alone.wav", draw.uniform(-1, 1, 100), 16_000)
     soundfile.write(tmp_path / "noisy" / "longer.wav", draw.uniform(-1, 1, 100), 16_000)
     soundfile.write(tmp_path / "clean" / "longer.wav", draw.uniform(-1, 1, 99), 16_000)
+    soundfile.write(tmp_path / "clean" / "only.wav", draw.uniform(-1, 1, 99), 16_000)
     recordings, refused = Recordings.read(tmp_path / "noisy", tmp_path / "clean", rates_hz=[16_000])
-    assert {path.name for path in refused} == {"alone.wav", "longer.wav"}
+    assert refused[tmp_path / "noisy" / "alone.wav"] == "has no partner in clean/"
+    assert refused[tmp_path / "clean" / "only.wav"] == "has no partner in noisy/"
+    assert {path.name for path in refused} == {"alone.wav", "longer.wav", "only.wav"}
     assert "another rate or length" in refused[tmp_path / "noisy" / "longer.wav"]
     assert recordings.tracks[16_000].shape == (7000, 2)
     batch = drawn(recordings, 5, 500)

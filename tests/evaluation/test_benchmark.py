@@ -172,6 +172,7 @@ def test_pictures_that_a_corruption_is_not_for_are_left_out_and_named(
 def test_a_network_that_is_told_no_level_has_none(pictures: Path) -> None:
     restorer = Restorer(awake(Autoencoder(3, widths=(8,), code=12)), device="cpu", dtype="float32")
     scores = evaluate(restorer, pictures, "gaussian:sigma=25")
-    assert (scores.sigma, scores.sigma_error) == (0.0, None)
+    assert (scores.sigma, scores.sigma_error) == (None, None)
+    assert "noise level" not in str(scores)
     with pytest.raises(UsageError, match="without a noise level; leave sigma out"):
         evaluate(restorer, pictures, "gaussian:sigma=25", 25.0)

@@ -182,3 +182,21 @@ def test_bad_checkpoints(tmp_path: Path, card: Path) -> None:
     with pytest.raises(ModelError, match="damaged"):
         export(path, tmp_path / "out", card)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_mean_is_of_the_estimators_too(tmp_path: Path, card: Path) -> None:
+    network = UNet(widths=(4, 4), depths=(1, 1))
+    estimator = NoiseLevel(width=4, depths=(1, 1))
+    facts = pretrained.Card("other", "s", "CC0-1.0", [], "r", "c", [])
+    pretrained.save(tmp_path / "other", pretrained.Weights(network, estimator, facts))
+    export(_checkpoint(tmp_path), tmp_path / "out", card, blend=tmp_path / "other", blend_share=1.0)
+    mine, theirs = (pretrained.load(tmp_path / name) for name in ("out", "other"))
+    for part in ("network", "noise_level"):
+        for key, value in getattr(mine, part).state_dict().items():
+            torch.testing.assert_close(value, getattr(theirs, part).state_dict()[key], rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_for_gray_pictures_restores_no_files(tmp_path: Path, card: Path) -> None:
+    checkpoint = _checkpoint(tmp_path, UNet(channels=1, widths=(4, 4), depths=(1, 1)))
+    with pytest.raises(UsageError, match=r"--model\.network\.channels 3"):
+        export(checkpoint, tmp_path / "out", card)

@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -142,6 +143,28 @@ def test_the_very_last_step_is_saved(folder: Path) -> None:
     assert torch.load("runs/tiny/last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.parametrize("every", ["1", "200"])
+def test_the_mean_does_not_take_the_place_of_what_goes_on(folder: Path, every: str) -> None:
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(re.sub(r"every_n_train_steps: \d+", f"every_n_train_steps: {every}", recipe.read_text()))
+    _train("--trainer.max_steps", "3")
+    kept = torch.load("runs/tiny/last.ckpt", weights_only=True)
+    raw, mean = kept["current_model_state"], kept["state_dict"]
+    assert any(not torch.equal(value, raw[key]) for key, value in mean.items())
+
+
+def test_a_dry_run_replaces_no_checkpoint(folder: Path) -> None:
+    _train()
+    before = {path: path.read_bytes() for path in Path("runs/tiny").glob("*.ckpt")}
+    _train("--trainer.fast_dev_run", "true")
+    assert {path: path.read_bytes() for path in Path("runs/tiny").glob("*.ckpt")} == before
+
+
+def test_that_nothing_was_saved_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _train("--trainer.callbacks", "null")
+    assert "Nothing was saved, for no ModelCheckpoint of the recipe has save_last" in caplog.messages
+
+
 @pytest.mark.parametrize(
     ("native", "options", "precision"),
     [
@@ -250,6 +273,30 @@ def test_a_diverged_training_stops_with_a_sentence(folder: Path) -> None:
             "got null, which can only be given in the recipe; ",
         ),
         (["tiny.yaml", "--data.root"], 2, "argument --data: expected one argument; "),
+        (["tiny.yaml", "--data.root", "empty", "--model.lr", "-1"], 2, "--model.lr -1.0 is not allowed: give a number"),
+        (["tiny.yaml", "--data.root", "empty", "--model.warmup_steps", "-5"], 2, "--model.warmup_steps -5 is not"),
+        (["tiny.yaml", "--data.root", "empty", "--model.network.widths", "[0,8]"], 2, "no width below 1"),
+        (
+            ["tiny.yaml", "--data.root", "pictures", "--model.network.condition_channels", "2"],
+            2,
+            "train with --model.network.condition_channels 1",
+        ),
+        (
+            ["tiny.yaml", "--data.root", "empty", "--model.corruption", "denoise.corruptions.audio.Noise"],
+            2,
+            "cannot learn to undo Noise: sound goes with denoise.training.sound.SoundRestoration.",
+        ),
+        (["autoencoders/undercomplete", "--model.network.code", "0"], 2, "give whole numbers of at least 1"),
+        (
+            [
+                "speech/denoise",
+                "--data=denoise.training.data.PictureCrops",
+                "--data.root=pictures",
+                "--data.crop_px=32",
+            ],
+            2,
+            "pictures go with denoise.training.modules.Restoration.",
+        ),
     ],
 )
 def test_what_a_user_sees_of_a_mistake(
