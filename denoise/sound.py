@@ -24,7 +24,7 @@ MOST_CHANNELS = 128  # of a waveform in memory
 LOUDEST = 2.0**32  # full scale is 1, and 2^31 in floats that nobody has divided; the squares of much more are infinite
 
 
-_HEARD_S, _HEARD_AT_ONCE = 0.05, 1024
+_HEARD_S, _HEARD_AT_ONCE = 0.05, 100
 _QUIET, _WELL_HEARD, _TOO_LOUD = 2.0**-6, 2.0**-3, 2.0**3
 
 

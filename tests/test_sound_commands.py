@@ -88,6 +88,15 @@ def test_pictures_and_sound_in_one_folder(
     assert [type(one) for one in done] == [pipeline.Skipped] * 3, "all is there already"
 
 
+def test_holes_of_pictures_are_nothing_to_the_sound_beside_them(
+    tiny_sound_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(loading.DEFAULTS, "sound", tiny_sound_weights)
+    jobs = outputs.jobs([mixed_folder(tmp_path)], tmp_path / "out")
+    done = list(pipeline.restore_many(Restorers(device="cpu"), jobs, Options(mask_color="#ff00ff")))
+    assert [type(one).__name__ for one in done] == ["Report", "SoundReport", "SoundReport"]
+
+
 def test_weights_for_one_medium_leave_the_others_out_and_say_so(
     tiny_sound_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
