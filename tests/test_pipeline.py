@@ -395,8 +395,3 @@ ABSURD = ("blur:std_px=3000", "rectangles:side_px=1e19", "text:size_px=30000", "
 def test_corruptions_out_of_range(noisy_png: Path, tmp_path: Path, spec: str, seed: int) -> None:
     with pytest.raises(UsageError, match=r"out of range|not allowed"):
         pipeline.corrupt_file(noisy_png, tmp_path / "x.png", spec, seed)
-
-
-def test_one_block_may_be_larger_than_the_picture(noisy_png: Path, tmp_path: Path) -> None:
-    made = pipeline.corrupt_file(noisy_png, tmp_path / "x.png", "lost-blocks:block_px=1000000,share=0.9")
-    assert Image.open(made).getextrema() == ((0, 0),) * 3

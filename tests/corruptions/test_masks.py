@@ -194,3 +194,8 @@ def test_the_area_that_marks_must_have() -> None:
 def test_there_is_always_a_lost_pixel() -> None:
     seen = masks.RandomPixels(share=1e-6)(torch.rand(4, 3, 8, 8), torch.Generator().manual_seed(0))
     assert (seen.condition.sum((1, 2, 3)) == 1).all()
+
+
+def test_one_block_may_be_larger_than_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    assert masks.LostBlocks(block_px=1_000_000).mask(20, 30, 0.9, rng).all()
