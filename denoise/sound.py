@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,16 @@ LOUDEST = 2.0**32  # full scale is 1, and 2^31 in floats that nobody has divided
 
 _HEARD_S, _HEARD_AT_ONCE = 0.05, 100
 _QUIET, _WELL_HEARD, _TOO_LOUD = 2.0**-6, 2.0**-3, 2.0**3
+
+
+class Heard(NamedTuple):
+    """How sound reaches the network: less an offset, times a gain, numbers or `[C, 1]`; the result goes back."""
+
+    gain: float | Tensor = 1.0
+    offset: float | Tensor = 0.0
+
+
+AS_IT_IS = Heard()
 
 
 class SoundRestorer:
@@ -72,9 +83,9 @@ class SoundRestorer:
         channels = signal.reshape(-1, signal.shape[-1])
         restored = torch.empty_like(channels)
         read, length = rows_of(channels), channels.shape[1]
-        gain = hearing_gain(read, length, rate_hz)
+        heard = listen(read, length, rate_hz)
 
-        for start, stop, samples in self.restore_samples(read, length, rate_hz, strength, attenuation_db, gain):
+        for start, stop, samples in self.restore_samples(read, length, rate_hz, strength, attenuation_db, heard):
             restored[:, start:stop] = samples
         return _from_tensor(restored.view(signal.shape), waveform)
 
@@ -85,32 +96,33 @@ class SoundRestorer:
         rate_hz: int,
         strength: float = 1.0,
         attenuation_db: float = ATTENUATION_DB,
-        gain: float | Tensor = 1.0,
+        heard: Heard = AS_IT_IS,
     ) -> Iterator[tuple[int, int, Tensor]]:
         """Restore sound that is read block by block; yields `(start, stop, samples)` in order.
 
         Args:
-            gain: how much louder the network hears it than it is, `[C, 1]` or one number, see `hearing_gain`.
+            heard: how it reaches the network, see `listen`.
 
         Shape:
             - Read, yielded: `[C, stop - start]` float32
         """
 
         def restore(window: Tensor, _: tuple[slice, ...]) -> Tensor:
-            return self.restore_window(window[0], rate_hz, strength, attenuation_db, gain)[None]
+            return self.restore_window(window[0], rate_hz, strength, attenuation_db, heard)[None]
 
         yield from sweep_rows(restore, read, (length,), self.windows(rate_hz))
 
     @torch.inference_mode()
     def restore_window(
-        self, window: Tensor, rate_hz: int, strength: float, attenuation_db: float, gain: float | Tensor = 1.0
+        self, window: Tensor, rate_hz: int, strength: float, attenuation_db: float, heard: Heard = AS_IT_IS
     ) -> Tensor:
         """Restore a stretch of sound as if there were silence before and after it. Shape: `[C, T]` in and out."""
         hop = hop_length(rate_hz)
-        observed, gain = window.to(self.device), torch.as_tensor(gain, device=self.device)
+        observed = window.to(self.device)
+        gain, offset = (torch.as_tensor(part, device=self.device) for part in heard)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            spectra = self.network(analyse(observed * gain, hop), None)
-        restored = synthesise(spectra.float(), hop, observed.shape[-1]) / gain
+            spectra = self.network(analyse((observed - offset) * gain, hop), None)
+        restored = synthesise(spectra.float(), hop, observed.shape[-1]) / gain + offset
         return observed.lerp(restored, strength * (1 - 10 ** (-attenuation_db / 20)))
 
     def context(self, rate_hz: int) -> int:
@@ -125,26 +137,29 @@ class SoundRestorer:
         return Windows(size=size, context=context, multiple_of=hop)
 
 
-def hearing_gain(read: Read, length: int, rate_hz: int) -> Tensor:
-    """How much louder each channel has to be for a network that learned from sound of usual levels: powers of two.
+def listen(read: Read, length: int, rate_hz: int) -> Heard:
+    """How sound has to reach a network that learned from sound of usual levels; most of it as it is.
 
-    What is loud enough is left as it is. Quiet is a channel of whose twentieths of a second all but the loudest
-    twentieth stay below -36 dB of full scale; these come to about -18 dB, and no sample beyond 18 dB above full scale,
-    which does not hurt where -50 dB would make speech vanish.
-
-    Shape:
-        - Output: `[C, 1]`
+    Quiet is a channel of whose twentieths of a second, but for digital silence, all but the loudest twentieth stay
+    below -36 dB of full scale. These come to about -18 dB, and no sample beyond 18 dB above full scale, which does not
+    hurt where -50 dB would make speech vanish. Gains are powers of two. An offset counts from an eighth of it on.
     """
     step = max(1, round(_HEARD_S * rate_hz))
-    peaks = []
+    swings, sums, peaks = [], [], []
     for start in range(0, length, step * _HEARD_AT_ONCE):
         block = read(start, min(start + step * _HEARD_AT_ONCE, length))
-        block = F.pad(block.abs().where(is_sound(block), 0.0), (0, -block.shape[-1] % step))
-        peaks.append(block.reshape(len(block), -1, step).amax(-1))
-    found = torch.cat(peaks, dim=-1)
-    usual, loudest = found.quantile(0.95, dim=-1, keepdim=True), found.amax(-1, keepdim=True)
-    wanted = torch.minimum(_WELL_HEARD / usual, _TOO_LOUD / loudest).log2().floor().exp2()
-    return torch.where((usual > 0) & (usual < _QUIET), wanted.clamp_min(1), 1.0)
+        block = block.where(is_sound(block), 0.0)
+        sums.append(block.double().sum(-1, keepdim=True))
+        peaks.append(block.abs().amax(-1, keepdim=True))
+        steps = F.pad(block, (0, -block.shape[-1] % step), mode="replicate").reshape(len(block), -1, step)
+        swings.append((steps.amax(-1) - steps.amin(-1)) / 2)
+    swing = torch.cat(swings, dim=-1)
+    usual = swing.where(swing > 0, math.nan).nanquantile(0.95, dim=-1, keepdim=True).nan_to_num()
+    mean = (torch.cat(sums, dim=-1).sum(-1, keepdim=True) / length).to(swing)
+    offset = mean.where((usual > 0) & (mean.abs() > usual / 8), 0.0)
+    most = _TOO_LOUD / (torch.cat(peaks, dim=-1).amax(-1, keepdim=True) + offset.abs()).clamp_min(1e-30)
+    raised = torch.where((usual > 0) & (usual < _QUIET), (_WELL_HEARD / usual).clamp_min(1), 1.0)
+    return Heard(torch.minimum(raised, most).log2().floor().exp2(), offset)
 
 
 def check_rate(rate_hz: int) -> None:

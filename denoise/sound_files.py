@@ -19,7 +19,7 @@ from denoise.media.audio import Recording, open_audio
 from denoise.networks.stft import hop_length
 from denoise.options import Options
 from denoise.progress import Progress
-from denoise.sound import SoundRestorer, check_rate, hearing_gain, is_sound
+from denoise.sound import AS_IT_IS, Heard, SoundRestorer, check_rate, is_sound, listen
 from denoise.sound_compare import SoundComparison
 
 _BLOCK = 2**18
@@ -141,7 +141,10 @@ def _blocks(
     low, high = _heard(recording, first, last, restorer.context(rate_hz), hop_length(rate_hz))
     yield from _untouched(recording, 0, low, holds_all)
     tape = _Tape(recording, low)
-    for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options):
+    heard = AS_IT_IS
+    if options.strength > 0 and last > first:
+        heard = listen(lambda start, stop: tape.look(first + start, first + stop), last - first, rate_hz)
+    for start, stop, restored in _restored(restorer, tape, high - low, rate_hz, options, heard):
         stored, mixed = tape.take(stop), restored.cpu()
         observed, kept = _finite(stored), mixed
         if last - first < recording.length:
@@ -161,12 +164,11 @@ def _untouched(recording: Recording, start: int, stop: int, holds_all: bool) -> 
 
 
 def _restored(
-    restorer: SoundRestorer, tape: _Tape, length: int, rate_hz: int, options: Options
+    restorer: SoundRestorer, tape: _Tape, length: int, rate_hz: int, options: Options, heard: Heard
 ) -> Iterator[tuple[int, int, Tensor]]:
     if options.strength == 0 or length == 0:
         return tape.sweep(length)
-    gain = hearing_gain(tape.look, tape.recording.length, rate_hz)
-    return restorer.restore_samples(tape.read, length, rate_hz, options.strength, options.attenuation_db, gain)
+    return restorer.restore_samples(tape.read, length, rate_hz, options.strength, options.attenuation_db, heard)
 
 
 class _Tape:

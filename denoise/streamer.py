@@ -12,7 +12,7 @@ from torch import Tensor
 from denoise.errors import UsageError
 from denoise.networks.stft import hop_length
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength, is_number
-from denoise.sound import LOUDEST, SoundRestorer, as_tensor, check_rate, many_channels
+from denoise.sound import AS_IT_IS, Heard, SoundRestorer, as_tensor, check_rate, many_channels
 from denoise.windows import pad
 
 
@@ -28,7 +28,7 @@ class Streamer:
         block_s: how much new sound is gathered before the network runs.
         strength: see `SoundRestorer`.
         attenuation_db: see `SoundRestorer`.
-        gain: how much louder the network hears the sound than it is. A stream does not know how loud it will get: for
+        heard: how the sound reaches the network, see `denoise.sound.listen`. A stream does not know what will come: for
             one that stays below -36 dB of full scale give a gain that brings it to about -18 dB.
 
     Raises:
@@ -49,7 +49,7 @@ class Streamer:
         block_s: float = 0.5,
         strength: float = 1.0,
         attenuation_db: float = ATTENUATION_DB,
-        gain: float = 1.0,
+        heard: Heard = AS_IT_IS,
     ) -> None:
         if not isinstance(restorer, SoundRestorer):
             raise UsageError(
@@ -60,10 +60,10 @@ class Streamer:
         check_attenuation(attenuation_db)
         if not (is_number(block_s) and 0 < block_s <= 60):
             raise UsageError(f"A block of {block_s} s is out of range; give up to 60 seconds.")
-        if not (is_number(gain) and 0 < gain <= LOUDEST):
-            raise UsageError(f"A gain of {gain} is out of range; give 1 or, for quiet sound, more.")
+        if not isinstance(heard, Heard):
+            raise UsageError(f"How sound is heard is no {type(heard).__name__}; give a denoise.sound.Heard(gain=...).")
         self.restorer = restorer
-        self.rate_hz, self.strength, self.attenuation_db, self.gain = rate_hz, strength, attenuation_db, float(gain)
+        self.rate_hz, self.strength, self.attenuation_db, self.heard = rate_hz, strength, attenuation_db, heard
         hop = hop_length(rate_hz)
         self.block = max(1, round(block_s * rate_hz / hop)) * hop
         self.context = restorer.context(rate_hz)
@@ -114,7 +114,7 @@ class Streamer:
     def _restore(self, window: Tensor) -> Tensor:
         if self.strength == 0:
             return window
-        how = (self.rate_hz, self.strength, self.attenuation_db, self.gain)
+        how = (self.rate_hz, self.strength, self.attenuation_db, self.heard)
         return self.restorer.restore_window(window, *how).cpu()
 
     def _accept(self, samples: Any) -> Tensor:

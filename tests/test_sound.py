@@ -14,7 +14,7 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.networks.spectral import SpectralUNet
 from denoise.networks.stft import hop_length
-from denoise.sound import LOUDEST, SoundRestorer, hearing_gain
+from denoise.sound import LOUDEST, SoundRestorer, listen
 from denoise.windows import Windows, rows_of
 from tests.conftest import card, sound
 
@@ -315,11 +315,28 @@ def test_how_quiet_a_sound_is_makes_no_difference(restorer: SoundRestorer) -> No
 def test_each_channel_is_heard_at_a_level_of_its_own(restorer: SoundRestorer) -> None:
     signal = wave(2, 16_000) * torch.tensor([[1.0], [2.0**-12]])
     torch.testing.assert_close(restorer(signal, 16_000)[1], restorer(signal[1:], 16_000)[0], rtol=1e-4, atol=1e-8)
-    assert hearing_gain(rows_of(signal), 16_000, 16_000).flatten().tolist() == [1, 2.0**9]
+    assert listen(rows_of(signal), 16_000, 16_000).gain.flatten().tolist() == [1, 2.0**9]
 
 
 def test_a_click_does_not_hide_that_a_sound_is_quiet() -> None:
     signal = wave(1, 160_000) * 2.0**-12
     signal[0, 80_000] = 1
-    assert hearing_gain(rows_of(signal), 160_000, 16_000).item() == 8  # and no sample goes beyond 18 dB
-    assert hearing_gain(rows_of(torch.zeros(1, 500)), 500, 16_000).item() == 1
+    assert listen(rows_of(signal), 160_000, 16_000).gain.item() == 8  # and no sample goes beyond 18 dB
+    assert listen(rows_of(torch.zeros(1, 500)), 500, 16_000).gain.item() == 1
+
+
+def test_digital_silence_does_not_hide_that_a_sound_is_quiet() -> None:
+    signal = torch.cat([torch.zeros(1, 2_000_000), wave(1, 16_000) * 2.0**-12], dim=1)
+    assert listen(rows_of(signal), signal.shape[1], 16_000).gain.item() == 512
+
+
+def test_an_offset_makes_no_difference_and_stays(restorer: SoundRestorer) -> None:
+    signal = wave(1, 16_000) * 2.0**-8
+    torch.testing.assert_close(restorer(signal + 0.25, 16_000) - 0.25, restorer(signal, 16_000), atol=2e-4, rtol=0)
+
+
+def test_whole_numbers_as_floats_are_turned_down(restorer: SoundRestorer) -> None:
+    signal = wave(1, 16_000)
+    torch.testing.assert_close(restorer(signal * 2**15, 16_000) / 2**15, restorer(signal * 16, 16_000) / 16)
+    assert listen(rows_of(signal * 2**15), 16_000, 16_000).gain.item() < 1
+    assert listen(rows_of(signal), 16_000, 16_000) == (1, 0)
