@@ -152,7 +152,8 @@ class Restorer:
         """Estimate the noise level of a picture that is read row by row.
 
         What was cut out, filled or painted over has no noise, whatever the rest has: cells that `silent` touches do not
-        count, nor do those of one colour where the rest looks like a photo, nor those beside either.
+        count, nor do those of one colour where the rest looks like a photo, nor those beside either. What is drawn or
+        dithered in a few shades has no noise at all.
 
         Raises:
             UsageError: these weights cannot estimate; a level must be given.
@@ -162,9 +163,13 @@ class Restorer:
             raise UsageError("These weights cannot estimate the noise level; give it, for example --sigma 25.")
         cell = int(network.multiple_of)  # type: ignore[arg-type]
         maps: list[Tensor] = []
+        shades = torch.zeros(shape[0], 256, dtype=torch.bool)
 
         def read_both(start: int, stop: int) -> Tensor:
             rows = read(start, stop)
+            for band, found in zip(rows, shades, strict=True):
+                levels = (band.clamp(0, 1) * 255).round().to(torch.uint8).flatten()
+                found |= torch.bincount(levels, minlength=256) > 0
             marked = torch.zeros(rows.shape[1:]) if silent is None else torch.from_numpy(silent(start, stop)).float()
             return torch.cat([rows, marked[None]])
 
@@ -184,6 +189,8 @@ class Restorer:
         windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
         for start, _, rows in sweep_rows(look, read_both, shape[1:], windows):
             maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
+        if _is_drawn(shades):
+            return Noise(0.0)
         levels, weights, brightness, equal, flat, untold = torch.cat(maps, dim=1)[:, None, None].unbind(0)
         weights = _without(weights, untold)
         left = _without(weights, flat)
@@ -237,6 +244,12 @@ def _without(weights: Tensor, cells: Tensor) -> Tensor:
     """The weights, with none at such cells and beside them; all of them where none would be left."""
     left = weights.masked_fill(F.max_pool2d(cells, 3, 1, 1) > 0, -math.inf)
     return left if left.isfinite().any() else weights
+
+
+def _is_drawn(shades: Tensor) -> bool:
+    """Whether no band has a sixteenth of the shades from its darkest to its brightest. Shape: `[C, 256]`."""
+    places = [found.nonzero() for found in shades]
+    return all(16 * len(place) < int(place.max() - place.min()) + 1 for place in places)
 
 
 def _equal(picture: Tensor, cell: int) -> Tensor:

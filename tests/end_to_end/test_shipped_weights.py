@@ -136,3 +136,10 @@ def test_windows_leave_no_seam(photos: list[Tensor], model: str) -> None:
     for number, photo in enumerate(photos):
         observed = photo + 25 / 255 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(number))
         assert (whole(observed, 25) - cut(observed, 25)).abs().max() < 0.5 / 255
+
+
+@pytest.mark.parametrize("weights", ["photo", "gaussian"])
+def test_a_dithered_picture_has_no_noise(photos: list[Tensor], weights: str) -> None:
+    dithered = Image.fromarray((photos[0] * 255).byte().permute(1, 2, 0).numpy()).convert("1")
+    restored = denoise.load(weights)(dithered.convert("L"))
+    assert (np.asarray(restored.point(lambda level: 255 * (level > 127))) == np.asarray(dithered) * 255).all()
