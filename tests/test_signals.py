@@ -8,11 +8,13 @@ import pytest
 from denoise.cli import main
 
 WRITES = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from denoise.media.atomic import appearing
 from denoise.signals import end_cleanly
 
+for ending in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(ending, signal.SIG_DFL)  # whoever runs the tests may ignore them
 end_cleanly()
 with appearing(Path(sys.argv[1])):
     print("begun", flush=True)
