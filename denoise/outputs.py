@@ -98,19 +98,22 @@ def single_target(source: Path, out: PathLike | None, overwrite: bool) -> Path:
     """
     if not source.exists():
         raise UsageError(f"There is no file {source}; check the name.")
-    target = default_output(source) if out is None else Path(out)
-    folder = target if is_folder(target) else None
-    if folder is not None:
-        target = folder / named(source).name
+    target = goal(source, out)
     if target.exists() and not overwrite:
         if target.samefile(source):
             raise UsageError(f"The output {target} is the input; give another with -o, or --overwrite to replace it.")
         if out is not None:
             raise UsageError(f"{target} exists; choose another output, or --overwrite to replace it.")
-    if folder is not None:
-        check_folder(folder)
-        make_folder(folder)
+    if out is not None and is_folder(Path(out)):
+        check_folder(Path(out))
+        make_folder(Path(out))
     return target
+
+
+def goal(source: Path, out: PathLike | None) -> Path:
+    """Where what becomes of one input goes: beside it, to a file, or under its own name to a folder."""
+    target = default_output(source) if out is None else Path(out)
+    return target / named(source).name if is_folder(target) else target
 
 
 def is_folder(out: Path) -> bool:

@@ -20,7 +20,7 @@ from denoise.holes import widened, with_mask_read
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
 from denoise.options import ATTENUATION_DB, DAMAGE, Clip, Options, Sigma, check_seed
-from denoise.outputs import PathLike, check_extras, default_output, is_folder, is_made, jobs, named, single_target
+from denoise.outputs import PathLike, check_extras, default_output, goal, is_folder, is_made, jobs, single_target
 from denoise.picture_files import Report, corrupt_picture_file, restore_picture_file
 from denoise.progress import Progress
 
@@ -173,10 +173,10 @@ def restore_single(
 
     In a folder it is one file of a batch that may be run again: what is made already is skipped.
     """
-    if out is not None and is_folder(Path(out)):
-        target = Path(out) / named(source).name
-        if not (overwrite or options.extras) and is_made(source, target):
-            return Skipped(str(source), str(target))
+    made = goal(source, out)
+    in_folder = out is not None and is_folder(Path(out))
+    if in_folder and not (overwrite or options.extras) and is_made(source, made):
+        return Skipped(str(source), str(made))
     target = single_target(source, out, overwrite)
     check_extras(source, target, options, overwrite)
     _check_used(restorers, str(source), is_audio(source), options)

@@ -38,6 +38,7 @@ SMALLEST_PX = 256
 # and what is left beside them would be taken for it: there are few other places, or many of their pixels are alike.
 LEAST_LEFT = 0.005  # of the cells
 MOST_EQUAL = 0.1  # of the pixels; in photos and drawings tried, noise above a level of 3 left less, drawings more
+_MANY_SHADES = 16  # of 256; what is drawn or dithered has fewer
 
 Silent = Callable[[int, int], Mask]
 """`(start, stop) -> [stop - start, W]`: where these rows of a picture say nothing about its noise."""
@@ -168,6 +169,8 @@ class Restorer:
         def read_both(start: int, stop: int) -> Tensor:
             rows = read(start, stop)
             for band, found in zip(rows, shades, strict=True):
+                if shades.sum(1).max() >= _MANY_SHADES:  # as soon as in any photo: no more is to be learned
+                    break
                 levels = (band.clamp(0, 1) * 255).round().to(torch.uint8).flatten()
                 found |= torch.bincount(levels, minlength=256) > 0
             marked = torch.zeros(rows.shape[1:]) if silent is None else torch.from_numpy(silent(start, stop)).float()
@@ -249,7 +252,7 @@ def _without(weights: Tensor, cells: Tensor) -> Tensor:
 def _is_drawn(shades: Tensor) -> bool:
     """Whether no band has a sixteenth of the shades from its darkest to its brightest. Shape: `[C, 256]`."""
     places = [found.nonzero() for found in shades]
-    return all(16 * len(place) < int(place.max() - place.min()) + 1 for place in places)
+    return all(_MANY_SHADES * len(place) < int(place.max() - place.min()) + 1 for place in places)
 
 
 def _equal(picture: Tensor, cell: int) -> Tensor:

@@ -57,8 +57,8 @@ class Recordings:
         np.random.default_rng(seed).shuffle(paths)
         groups: dict[tuple[int, ...], list[dict[int, np.ndarray]]] = {}  # by the rates that recordings are there at
         refused: dict[Path, str] = {}
+        known = {path.relative_to(root) for path in paths}
         for other in map(Path, folders[1:]):
-            known = {path.relative_to(root) for path in paths}
             alone = [path for path in sounds_below(other) if path.relative_to(other) not in known]
             refused |= dict.fromkeys(alone, f"has no partner in {root.name}/")
         for path in paths:
