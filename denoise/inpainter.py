@@ -17,6 +17,7 @@ from denoise.errors import UsageError
 from denoise.holes import check_holes, masks_for
 from denoise.media.mask import Mask
 from denoise.networks.inpainting import CELL, fill, fill_coarse, pull
+from denoise.noise import brighter
 from denoise.options import check_strength
 from denoise.pretrained import Card
 from denoise.restorer import restore_bands, window_px
@@ -92,7 +93,8 @@ class Inpainter:
         """
         marked = torch.from_numpy(np.array(mask, order="C"))[None]  # a copy: a mask may be read-only
         with torch.autocast("cpu", enabled=False):
-            coarse = _coarse(read, shape, marked)
+            coarse, white = _coarse(read, shape, marked)
+        gain = brighter(white)
 
         def read_both(start: int, stop: int) -> Tensor:
             return torch.cat([read(start, stop), marked[:, start:stop].float()])
@@ -106,8 +108,8 @@ class Inpainter:
                 seen, missing = (part[..., rows, columns].to(self.device) for part in (observed, holes))
                 first = [(place.start + side.start) // CELL for place, side in zip(position, box, strict=True)]
                 with torch.autocast(self.device.type, enabled=False):  # the caller's; `run` chooses for the network
-                    rough = fill(seen, missing, _cells(coarse, first, seen.shape).to(self.device))
-                    found = restore_bands(self.network.refine, self.dtype, self.ensemble, rough, missing)
+                    rough = fill(seen, missing, _cells(coarse, first, seen.shape).to(self.device)) * gain
+                    found = restore_bands(self.network.refine, self.dtype, self.ensemble, rough, missing) / gain
                 found = seen.lerp(found, strength)
                 observed[..., rows, columns] = torch.where(missing > 0, found, seen).to(observed)
             return observed
@@ -126,14 +128,20 @@ def _in_holes(filled: Any, picture: Any, masks: Mask) -> Any:
     return filled
 
 
-def _coarse(read: Read, shape: Sequence[int], marked: Tensor) -> Tensor:
-    """The cells of the whole picture, filled, so that a hole may be larger than a window: `[1, C, h, w]`."""
-    cells = []
+def _coarse(read: Read, shape: Sequence[int], marked: Tensor) -> tuple[Tensor, float]:
+    """The cells of the whole picture, filled, so that a hole may be larger than a window, and its brightest pixel.
+
+    Shape:
+        - cells: `[1, C, h, w]`
+    """
+    cells, white = [], 0.0
     for start in range(0, shape[1], _ROWS):
         stop = min(start + _ROWS, shape[1])
-        cells.append(pull(read(start, stop)[None], marked[None, :, start:stop].float()))
+        rows, holes = read(start, stop), marked[:, start:stop]
+        cells.append(pull(rows[None], holes[None].float()))
+        white = max(white, float(rows.masked_fill(holes, 0).max()))
     colours, known = (torch.cat(parts, dim=2) for parts in zip(*cells, strict=True))
-    return fill_coarse(colours, known)
+    return fill_coarse(colours, known), white
 
 
 def _box(holes: Tensor) -> tuple[slice, slice] | None:

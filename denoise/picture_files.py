@@ -19,11 +19,13 @@ from denoise.media.atomic import copy_file
 from denoise.media.image import Frame, Picture, open_image
 from denoise.media.image_formats import format_of
 from denoise.media.mask import Mask
+from denoise.noise import Noise
 from denoise.options import Options
 from denoise.progress import Progress
-from denoise.restorer import Noise, Restorer
+from denoise.restorer import Restorer
 
 _SLAB_ROWS = 64
+_DRAWN = "What was drawn and saved without loss has no noise and stays as it is; --sigma restores it all the same."
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ def restore_picture_file(
         notes = [note for frame in frames for note in frame.notes]
         if hidden:
             notes.append(f"{hidden:,} pixels in holes are transparent and stay so; --mask alpha fills those.")
-        untouched = options.strength == 0 or (restorer is None and filled == 0)
-        if untouched and picture.format == format_of(target):
+        if not any(frame.changed for frame in frames) and picture.format == format_of(target):
             copy_file(source, target)  # not even encoded again
         else:
             picture.save(target)
@@ -117,6 +118,7 @@ class _Mended:
     filled_px: int
     hidden_px: int
     """In holes, and transparent"""
+    changed: bool
     notes: list[str]
 
 
@@ -136,10 +138,13 @@ def _mend(
         _fill_frame(inpainter, frame, mask, options, report)
         holes, hidden = int(mask.sum()), 0 if options.by_alpha else count_hidden(frame, mask)
         notes = [*_too_wide(inpainter, mask), *note_on_holes(picture, mask, options)]
+    changed = holes > hidden and options.strength > 0
     if restorer is not None and options.strength > 0:
         noise = _restore_frame(restorer, frame, mask, options, report)
         sigma = round(noise.sigma, 2) if restorer.takes_level else None
-    return _Mended(frame.size[0] * frame.size[1], sigma, holes - hidden, hidden, notes)
+        changed |= not noise.drawn
+        notes += [_DRAWN] if noise.drawn else []
+    return _Mended(frame.size[0] * frame.size[1], sigma, holes - hidden, hidden, changed, notes)
 
 
 def _restore_frame(restorer: Restorer, frame: Frame, filled: Mask | None, options: Options, report: _Rows) -> Noise:
@@ -151,7 +156,8 @@ def _restore_frame(restorer: Restorer, frame: Frame, filled: Mask | None, option
         return clear if filled is None else clear | filled[start:stop]
 
     noise = restorer.noise(read, shape, options.sigma, silent if frame.has_transparency or filled is not None else None)
-    _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
+    if not noise.drawn:
+        _put(frame, restorer.restore_rows(read, shape, noise, options.strength), report)
     return noise
 
 

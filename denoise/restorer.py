@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from denoise.ensemble import check_ensemble, run_ensemble
 from denoise.errors import UsageError
 from denoise.holes import masks_for
 from denoise.media.mask import Mask
-from denoise.networks.noise_level import level_curve, pool_level
+from denoise.noise import Noise, Silent, estimate
 from denoise.options import Sigma, check_sigma, check_strength
 from denoise.windows import Read, Windows, rows_of, sweep_rows
 
@@ -33,29 +33,6 @@ WINDOW_PX, FADE_PX = 1024, 16
 # Windows of wide pictures are smaller, for a band of them is held in memory as floats: at most this many pixels.
 BAND_PX = 2**23
 SMALLEST_PX = 256
-
-# Only in a photo are places of one colour bars and the like. In a drawing they are what says that there is no noise,
-# and what is left beside them would be taken for it: there are few other places, or many of their pixels are alike.
-LEAST_LEFT = 0.005  # of the cells
-MOST_EQUAL = 0.1  # of the pixels; in photos and drawings tried, noise above a level of 3 left less, drawings more
-_MANY_SHADES = 16  # of 256; what is drawn or dithered has fewer
-
-Silent = Callable[[int, int], Mask]
-"""`(start, stop) -> [stop - start, W]`: where these rows of a picture say nothing about its noise."""
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The noise level a restoration is conditioned on.
-
-    Shape:
-        - map: `[1, 1, H/cell, W/cell]`, standard deviation on the 0..1 scale; None where one level holds everywhere
-    """
-
-    sigma: float
-    """Level of the whole, on the 0..255 scale"""
-    map: Tensor | None = None
-    cell: int = 1
 
 
 class Restorer:
@@ -130,6 +107,8 @@ class Restorer:
 
         @torch.inference_mode()
         def restore(window: Tensor, position: tuple[slice, ...]) -> Tensor:
+            if noise.drawn:
+                return window
             observed = window.to(self.device)
             with torch.autocast(self.device.type, enabled=False):  # the caller's; `run` chooses for the network
                 condition = self._condition(noise, window, position)
@@ -152,9 +131,7 @@ class Restorer:
     def estimate(self, read: Read, shape: Sequence[int], silent: Silent | None = None) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
 
-        What was cut out, filled or painted over has no noise, whatever the rest has: cells that `silent` touches do not
-        count, nor do those of one colour where the rest looks like a photo, nor those beside either. What is drawn or
-        dithered in a few shades has no noise at all.
+        What `silent` touches does not count; see `denoise.noise.estimate`.
 
         Raises:
             UsageError: these weights cannot estimate; a level must be given.
@@ -163,48 +140,15 @@ class Restorer:
         if network is None:
             raise UsageError("These weights cannot estimate the noise level; give it, for example --sigma 25.")
         cell = int(network.multiple_of)  # type: ignore[arg-type]
-        maps: list[Tensor] = []
-        shades = torch.zeros(shape[0], 256, dtype=torch.bool)
 
-        def read_both(start: int, stop: int) -> Tensor:
-            rows = read(start, stop)
-            for band, found in zip(rows, shades, strict=True):
-                if shades.sum(1).max() >= _MANY_SHADES:  # as soon as in any photo: no more is to be learned
-                    break
-                levels = (band.clamp(0, 1) * 255).round().to(torch.uint8).flatten()
-                found |= torch.bincount(levels, minlength=256) > 0
-            marked = torch.zeros(rows.shape[1:]) if silent is None else torch.from_numpy(silent(start, stop)).float()
-            return torch.cat([rows, marked[None]])
-
-        @torch.inference_mode()
-        def look(window: Tensor, _: tuple[slice, ...]) -> Tensor:
-            observed, marked = window[:, :-1], window[:, -1:]
-            colours = as_colour(observed.to(self.device))
-            told = [run(network, self.dtype, colour) for colour in colours]
-            flat = torch.stack([_is_flat(colour, cell) for colour in colours])
-            counts = ~flat | flat.all(0)  # of the bands
-            level, weight = (torch.stack(both).mul(counts).sum(0) / counts.sum(0) for both in zip(*told, strict=True))
-            brightness = F.avg_pool2d(observed.mean(1, keepdim=True), cell)
-            seen = (brightness, _equal(observed, cell), flat.all(0), F.max_pool2d(marked, cell))
-            found = torch.cat([level, weight, *(part.to(level) for part in seen)], dim=1)
-            return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+        def tell(window: Tensor) -> tuple[Tensor, Tensor]:
+            told = [run(network, self.dtype, colour) for colour in as_colour(window.to(self.device))]
+            levels, weights = (torch.cat(part) for part in zip(*told, strict=True))
+            return levels, weights
 
         windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
-        for start, _, rows in sweep_rows(look, read_both, shape[1:], windows):
-            maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
-        if _is_drawn(shades):
-            return Noise(0.0)
-        levels, weights, brightness, equal, flat, untold = torch.cat(maps, dim=1)[:, None, None].unbind(0)
-        weights = _without(weights, untold)
-        left = _without(weights, flat)
-        counts = left.isfinite()
-        if counts.sum() > LEAST_LEFT * weights.isfinite().sum() and equal[counts].mean() < MOST_EQUAL:
-            weights = left
-        with torch.autocast("cpu", enabled=False):
-            sigma = 255 * float(pool_level(levels, weights))
-            if self.card is None or self.card.statistic == "picture":
-                return Noise(sigma)
-            return Noise(sigma, level_curve(levels, weights, brightness), cell)
+        curve = self.card is not None and self.card.statistic != "picture"
+        return estimate(tell, cell, windows, read, shape, silent, curve)
 
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""
@@ -241,30 +185,6 @@ def _silent(clear: Mask | None, filled: Any, shape: Sequence[int]) -> list[Silen
 
 def _rows(mask: Mask, start: int, stop: int) -> Mask:
     return mask[start:stop]
-
-
-def _without(weights: Tensor, cells: Tensor) -> Tensor:
-    """The weights, with none at such cells and beside them; all of them where none would be left."""
-    left = weights.masked_fill(F.max_pool2d(cells, 3, 1, 1) > 0, -math.inf)
-    return left if left.isfinite().any() else weights
-
-
-def _is_drawn(shades: Tensor) -> bool:
-    """Whether no band has a sixteenth of the shades from its darkest to its brightest. Shape: `[C, 256]`."""
-    places = [found.nonzero() for found in shades]
-    return all(_MANY_SHADES * len(place) < int(place.max() - place.min()) + 1 for place in places)
-
-
-def _equal(picture: Tensor, cell: int) -> Tensor:
-    """Which share of each cell's pixels equals the right neighbour. Shape: `[B, C, H, W] -> [B, 1, H/cell, W/cell]`."""
-    same = (picture[..., 1:] == picture[..., :-1]).all(1, keepdim=True)
-    return F.avg_pool2d(F.pad(same.float(), (0, 1)), cell)
-
-
-def _is_flat(picture: Tensor, cell: int) -> Tensor:
-    """Whether each cell is of one colour. Shape: `[B, C, H, W] -> [B, 1, H/cell, W/cell]`."""
-    spread = F.max_pool2d(picture, cell) + F.max_pool2d(-picture, cell)
-    return (spread == 0).all(1, keepdim=True)
 
 
 def as_colour(observed: Tensor) -> list[Tensor]:

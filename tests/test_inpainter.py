@@ -45,6 +45,11 @@ def holes(height: int, width: int) -> np.ndarray:
     return mask
 
 
+def test_a_dark_picture_is_filled_as_a_bright_one(inpainter: Inpainter) -> None:
+    picture, mask = as_tensor(photo(70, 90)), holes(70, 90)
+    torch.testing.assert_close(inpainter(picture / 64, mask) * 64, inpainter(picture, mask), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("size", [(1, 3), (2, 2), (7, 5), (33, 64), (100, 130)])
 @pytest.mark.parametrize("bands", [1, 3])
 def test_every_size_and_nothing_outside_the_holes(inpainter: Inpainter, size: tuple[int, int], bands: int) -> None:

@@ -198,3 +198,13 @@ def test_sound_has_no_mask(tmp_path: Path) -> None:
 def test_a_colour_in_memory_is_refused(tiny_inpainting_weights: Path) -> None:
     with pytest.raises(UsageError, match="in memory give a mask"):
         denoise.restore(photo(), mask_color="red", model=tiny_inpainting_weights)
+
+
+def test_a_drawing_is_copied_and_said_to_be_one(tiny_weights: Path, tmp_path: Path) -> None:
+    chess = np.kron(np.indices((6, 8)).sum(0) % 2 * 255, np.ones((8, 8))).astype(np.uint8)
+    Image.fromarray(chess).save(tmp_path / "chess.png", compress_level=1)
+    report = denoise.restore(tmp_path / "chess.png", model=tiny_weights)
+    assert report.sigma == [0.0] and "has no noise" in report.note
+    assert Path(report.output).read_bytes() == (tmp_path / "chess.png").read_bytes()
+    stated = denoise.restore(tmp_path / "chess.png", model=tiny_weights, sigma=20, overwrite=True)
+    assert stated.note == "" and Path(stated.output).read_bytes() != (tmp_path / "chess.png").read_bytes()

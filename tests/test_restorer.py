@@ -13,9 +13,10 @@ from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.networks.noise_level import NoiseLevel
 from denoise.networks.unet import UNet
-from denoise.restorer import SMALLEST_PX, Noise, Restorer
+from denoise.noise import Noise
+from denoise.restorer import SMALLEST_PX, Restorer
 from denoise.windows import Windows
-from tests.conftest import card, photo
+from tests.conftest import photo
 
 
 @pytest.fixture(scope="module")
@@ -115,77 +116,11 @@ def test_the_noise_map_is_the_same_whatever_the_window(tiny_weights: Path) -> No
     torch.testing.assert_close(part, whole[:, :, 16:40, 32:72])
 
 
-def test_estimate_sees_the_whole_picture(tiny_weights: Path) -> None:
-    """In windows as in one piece: the map agrees away from what the smaller context cannot see, the mean nearly so."""
-    picture = torch.rand(3, 150, 210)
-    small, large = load(tiny_weights, dtype="float32"), load(tiny_weights, dtype="float32")
-    small.windows = Windows(size=96, context=24, fade=8, multiple_of=8)
-    one, other = (r.estimate(lambda a, b: picture[:, a:b], picture.shape) for r in (small, large))
-    assert one.map is not None and other.map is not None
-    assert one.map.shape == other.map.shape == (1, 1, 19, 27)
-    torch.testing.assert_close(one.map, other.map, atol=1e-4, rtol=0)
-    assert one.sigma == pytest.approx(other.sigma, rel=1e-3)
-
-
-def test_statistic_picture_is_one_level(tiny_weights: Path) -> None:
-    mapped = load(tiny_weights, dtype="float32")
-    single = Restorer(mapped.network, mapped.noise_level, card(statistic="picture"), dtype="float32")
-    picture = torch.rand(3, 32, 32)
-    noise = single.estimate(lambda a, b: picture[:, a:b], picture.shape)
-    assert noise.map is None
-    torch.testing.assert_close(single(picture), single(picture, sigma=noise.sigma))
-
-
-class Brightness(torch.nn.Module):
-    """Takes how bright a cell is for how noisy it is."""
-
-    multiple_of = 8
-
-    def forward(self, observed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        level = torch.nn.functional.avg_pool2d(observed.mean(1, keepdim=True), self.multiple_of)
-        return level, torch.zeros_like(level)
-
-
-def brightness(picture: torch.Tensor, silent: np.ndarray | None = None) -> float:
-    """The estimate of `Brightness`, 0..1."""
-    restorer = Restorer(Brightness(), Brightness(), card(statistic="picture"), "cpu", "float32", Windows(72))
-    of_rows = None if silent is None else lambda start, stop: silent[start:stop]
-    return restorer.estimate(lambda start, stop: picture[:, start:stop], picture.shape, of_rows).sigma / 255
-
-
-@pytest.mark.parametrize("bands", [1, 3])
-def test_places_of_one_colour_do_not_count_for_the_level(bands: int) -> None:
-    """Nor do those beside them, which may be of it in part."""
-    picture = torch.rand(bands, 48, 40)
-    picture[:, :19] = torch.arange(bands)[:, None, None] / 4
-    assert brightness(picture) == pytest.approx(picture[:, 24:].mean().item())
-    assert brightness(picture[:, :16]) == pytest.approx(picture[:, :16].mean().item())
-
-
-def test_in_a_drawing_places_of_one_colour_do_count() -> None:
-    picture = torch.rand(3, 48, 40)
-    picture[:, :16] = 0
-    picture[:, 30, 20:30] = 1
-    assert brightness(picture) == pytest.approx(picture[:, 24:].mean().item())
-    picture[:, :, 1::2] = picture[:, :, ::2]
-    assert brightness(picture) == pytest.approx(picture.mean().item())
-
-
-def test_bands_of_one_colour_do_not_count_for_the_level() -> None:
-    ink = torch.rand(4, 16, 16)
-    ink[3] = 0
-    assert brightness(ink) == pytest.approx(ink[:3].mean().item())
-
-
-def test_silent_places_do_not_count_for_the_level() -> None:
-    picture, silent = torch.rand(3, 40, 48), np.zeros((40, 48), dtype=bool)
-    assert brightness(picture, silent) == pytest.approx(picture.mean().item())
-    silent[3, 11] = silent[34:, 32:] = True
-    counts = torch.ones(40, 48, dtype=torch.bool)
-    counts[:16, :24] = counts[24:, 24:] = False
-    assert brightness(picture, silent) == pytest.approx(picture[:, counts].mean().item())
-    silent[::8, ::8] = True
-    assert brightness(picture, silent) == pytest.approx(picture.mean().item())
+def test_a_drawing_stays_as_it_is(restorer: Restorer) -> None:
+    """Bit for bit, unless a level is stated."""
+    drawing = np.kron(np.random.default_rng(0).integers(0, 256, (9, 11, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    assert np.array_equal(restorer(drawing), drawing)
+    assert not np.array_equal(restorer(drawing, sigma=5), drawing)
 
 
 def test_without_an_estimator_the_level_must_be_given() -> None:
