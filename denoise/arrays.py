@@ -48,6 +48,10 @@ def to_tensor(picture: Any) -> tuple[Tensor, Kind]:
     if isinstance(picture, Image.Image):
         if picture.mode not in _MODES:
             raise UsageError(f"A PIL image of mode {picture.mode} cannot be restored; {_ALLOWED}.")
+        try:
+            picture.load()
+        except Exception as error:  # Pillow's plugins raise all kinds
+            raise UsageError("The PIL image cannot be read; its file is closed or cut off.") from error
         if 0 in picture.size:
             raise UsageError(f"A picture of {picture.width}x{picture.height} is empty; it needs at least one pixel.")
         return torch.from_numpy(pillow_frame(picture, 8).read(0, picture.height))[None], Kind("pil", picture)

@@ -33,7 +33,8 @@ def restore(
         typer.Argument(help="Pictures and recordings, or one folder of them.", readable=False, show_default=False),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File for one input, folder for several.", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="A file, or a folder (no suffix).", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
@@ -117,7 +118,9 @@ def restore(
             print_result(results[-1], as_json)
     skipped, failed = (sum(isinstance(result, kind) for result in results) for kind in (Skipped, Failure))
     if skipped and not as_json:
-        typer.echo(f"{skipped} of {len(results)} files were restored before; --overwrite restores them again.")
+        typer.echo(
+            f"{skipped} of {len(results)} outputs are there and no older than their files; --overwrite makes them anew."
+        )
     if failed:
         raise DenoiseError(f"{failed} of {len(results)} files could not be restored; they are named above.")
 

@@ -99,7 +99,7 @@ def _finite(value: Any) -> Any:
 
 def progress_bar() -> Any:
     """A bar for work of over a second, where there is a terminal to show it on."""
-    return _Bar() if sys.stderr.isatty() else nullcontext()
+    return _Bar() if sys.stderr is not None and sys.stderr.isatty() else nullcontext()
 
 
 class _Bar:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,20 @@ from torch import Tensor, nn
 from denoise.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def from_cpu(function: F) -> F:
+    """The same, with new tensors on the CPU, whatever `torch.set_default_device` says."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return cast(F, wrapped)
 
 
 def choose_device(device: str = "auto") -> torch.device:

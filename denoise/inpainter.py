@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from denoise.arrays import from_tensor, to_tensor, transparent
-from denoise.devices import choose_device, choose_dtype, place
+from denoise.devices import choose_device, choose_dtype, from_cpu, place
 from denoise.ensemble import check_ensemble
 from denoise.errors import UsageError
 from denoise.holes import check_holes, masks_for
@@ -55,6 +55,7 @@ class Inpainter:
         name = self.card.name if self.card else type(self.network).__name__
         return f"Inpainter({name}, {self.device}, {str(self.dtype).removeprefix('torch.')})"
 
+    @from_cpu
     def __call__(self, picture: Any, mask: Any, strength: float = 1.0) -> Any:
         """Fill the holes of a picture or of each of a batch.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from denoise import pretrained
-from denoise.devices import choose_device, choose_dtype
+from denoise.devices import choose_device, choose_dtype, from_cpu
 from denoise.ensemble import check_ensemble
 from denoise.errors import UsageError
 from denoise.networks.spectral import SpectralUNet
@@ -17,6 +17,7 @@ DEFAULTS = {"image": "photo", "holes": "inpaint", "sound": "speech"}
 """The weights for a task unless others are named"""
 
 
+@from_cpu
 def load(name: str | os.PathLike[str] = "photo", device: str = "auto", dtype: str = "auto", ensemble: int = 1) -> Any:
     """Load weights by name, folder or file: a `Restorer` or `Inpainter` for pictures, a `SoundRestorer` for sound.
 

@@ -100,7 +100,7 @@ def _look(tell: Tell, cell: int, windows: Windows, read: Read, shape: Sequence[i
 
     def read_both(start: int, stop: int) -> Tensor:
         rows = read(start, stop)
-        marked = torch.zeros(rows.shape[1:]) if silent is None else torch.from_numpy(silent(start, stop)).float()
+        marked = torch.zeros_like(rows[0]) if silent is None else torch.from_numpy(silent(start, stop)).float()
         return torch.cat([rows, marked[None]])
 
     @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ PathLike = str | os.PathLike[str]
 
 
 def is_made(source: Path, target: Path) -> bool:
-    """Whether an output is there and no older than its source."""
-    return target.is_file() and source.is_file() and target.stat().st_mtime >= source.stat().st_mtime
+    """Whether an output is there and no older than its source, unless a clock was wrong and no file can be newer."""
+    if not (target.is_file() and source.is_file()):
+        return False
+    changed = source.stat().st_mtime
+    return target.stat().st_mtime >= changed or changed > time.time()
 
 
 def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False) -> list[tuple[Path, Path]]:
@@ -42,6 +46,7 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
     if out is not None:
         made = {os.path.realpath(default_output(source)) for source, _ in pairs}
         pairs = [(source, target) for source, target in pairs if os.path.realpath(source) not in made]
+    pairs = list({_real(pair): pair for pair in pairs}.values())  # a file may be named twice
     counts = Counter(os.path.realpath(target) for _, target in pairs)
     if twice := sorted({Path(target).name for target, count in counts.items() if count > 1}):
         raise UsageError(f"Several inputs would be written to the same file: {', '.join(twice)}; restore them apart.")
@@ -50,7 +55,7 @@ def jobs(sources: Sequence[Path], out: PathLike | None, overwrite: bool = False)
 
 def _apart(pairs: list[tuple[Path, Path]], beside: bool, overwrite: bool) -> list[tuple[Path, Path]]:
     """The pairs whose input is no output of another; raises UsageError rather than replace an input unasked."""
-    real = [(os.path.realpath(source), os.path.realpath(target)) for source, target in pairs]
+    real = [_real(pair) for pair in pairs]
     inputs, made = {place for place, _ in real}, set()
     for (source, target), (place, goal) in zip(pairs, real, strict=True):
         if goal not in inputs or (overwrite and goal == place):
@@ -65,6 +70,11 @@ def _apart(pairs: list[tuple[Path, Path]], beside: bool, overwrite: bool) -> lis
             )
         made.add(goal)
     return [pair for pair, (place, _) in zip(pairs, real, strict=True) if place not in made]
+
+
+def _real(pair: tuple[Path, Path]) -> tuple[str, str]:
+    source, target = pair
+    return os.path.realpath(source), os.path.realpath(target)
 
 
 def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
+from denoise.devices import from_cpu
 from denoise.errors import DenoiseError, UsageError, as_sentence
 from denoise.holes import widened, with_mask_read
 from denoise.loading import Restorers
@@ -34,7 +35,7 @@ _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file of a batch that was restored before: its output is no older than it is."""
+    """A file of a batch whose output is there already, and no older than it is."""
 
     source: str
     output: str
@@ -48,6 +49,7 @@ class Failure:
     error: str
 
 
+@from_cpu
 def restore(
     source: Any,
     out: PathLike | None = None,
@@ -175,7 +177,8 @@ def restore_single(
     """
     made = goal(source, out)
     in_folder = out is not None and is_folder(Path(out))
-    if in_folder and not (overwrite or options.extras) and is_made(source, made):
+    asked = overwrite or options.extras or (made.exists() and source.exists() and made.samefile(source))
+    if in_folder and not asked and is_made(source, made):
         return Skipped(str(source), str(made))
     target = single_target(source, out, overwrite)
     check_extras(source, target, options, overwrite)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -188,7 +189,8 @@ def save(folder: str | os.PathLike[str], weights: Weights, overwrite: bool = Fal
 
 def fill(config: dict[str, Any], tensors: dict[str, Tensor], source: str | os.PathLike[str]) -> nn.Module:
     """Build a network and give it its weights, ready for inference; raises ModelError when they are not its own."""
-    module = build(config).float()  # whatever the default type is
+    with torch.random.fork_rng(devices=[]):  # what a network begins with is drawn in vain
+        module = build(config).float()  # whatever the default type is
     needed = {key: list(value.shape) for key, value in module.state_dict().items()}
     given = {key: list(value.shape) for key, value in tensors.items()}
     unlike = [key for key in {**needed, **given} if needed.get(key) != given.get(key)]

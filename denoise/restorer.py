@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from denoise import pretrained
 from denoise.arrays import from_tensor, to_tensor, transparent
-from denoise.devices import choose_device, choose_dtype, place, run
+from denoise.devices import choose_device, choose_dtype, from_cpu, place, run
 from denoise.ensemble import check_ensemble, run_ensemble
 from denoise.errors import UsageError
 from denoise.holes import masks_for
@@ -69,6 +69,7 @@ class Restorer:
         name = self.card.name if self.card else type(self.network).__name__
         return f"Restorer({name}, {self.device}, {str(self.dtype).removeprefix('torch.')})"
 
+    @from_cpu
     def __call__(self, picture: Any, sigma: Sigma = "auto", strength: float = 1.0, filled: Any = None) -> Any:
         """Restore a picture or a batch.
 

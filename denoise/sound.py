@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from denoise.devices import choose_device, choose_dtype
+from denoise.devices import choose_device, choose_dtype, from_cpu
 from denoise.errors import UsageError
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
@@ -57,6 +57,7 @@ class SoundRestorer:
         name = self.card.name if self.card else type(self.network).__name__
         return f"SoundRestorer({name}, {self.device}, {str(self.dtype).removeprefix('torch.')})"
 
+    @from_cpu
     def __call__(
         self, waveform: Any, rate_hz: int, strength: float = 1.0, attenuation_db: float = ATTENUATION_DB
     ) -> Any:
@@ -170,6 +171,8 @@ def check_rate(rate_hz: int) -> None:
 
 def as_tensor(waveform: Any) -> Tensor:
     """A waveform, `[T]` or `[C, T]`, as a tensor of floats; raises UsageError for what is none."""
+    if isinstance(waveform, np.ma.MaskedArray):
+        raise UsageError("A masked array hides samples; give its data, with silence where they are missing.")
     if not isinstance(waveform, Tensor | np.ndarray):
         raise UsageError(f"Sound is a torch tensor or a NumPy array, not {type(waveform).__name__}.")
     if not (waveform.dtype.kind == "f" if isinstance(waveform, np.ndarray) else waveform.is_floating_point()):

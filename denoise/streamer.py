@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from denoise.devices import from_cpu
 from denoise.errors import UsageError
 from denoise.networks.stft import hop_length
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength, is_number
@@ -76,6 +77,7 @@ class Streamer:
         """How long after its arrival a sample comes back at the latest."""
         return (self.block + self.context) / self.rate_hz
 
+    @from_cpu
     def feed(self, samples: Any) -> Any:
         """Take samples `[T]` or `[C, T]` (torch or NumPy, float), of any number; return those that became final.
 
@@ -86,6 +88,7 @@ class Streamer:
         self.held = torch.cat([block[:, :0] if self.held is None else self.held, block], dim=1)
         return self._given_back(list(self._ready()))
 
+    @from_cpu
     def flush(self) -> Any:
         """Return all that is still held, and start anew.
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoise.cli_output import progress_bar
 from tests.conftest import photo, run
 
 
@@ -259,9 +260,9 @@ def test_what_was_done_before_is_told(
 ) -> None:
     arguments = ("restore", noisy_png.parent, "-o", tmp_path / "out", "--model", tiny_weights, "--sigma", 9)
     assert run(monkeypatch, *arguments) == 0
-    assert "restored before" not in capsys.readouterr().out
+    assert "are there" not in capsys.readouterr().out
     assert run(monkeypatch, *arguments) == 0
-    assert capsys.readouterr().out.startswith("1 of 1 files were restored before")
+    assert capsys.readouterr().out.startswith("1 of 1 outputs are there")
 
 
 def test_an_interruption_is_told(
@@ -375,3 +376,14 @@ def test_the_picture_path_imports_neither_sound_nor_training() -> None:
     loaded = imported_by("import denoise\ndenoise.restore, denoise.load, denoise.networks")
     assert "torch" in loaded
     assert not loaded & {"lightning", "torchaudio", "librosa", "sklearn", "torchmetrics", "scipy", "matplotlib"}
+
+
+def test_it_is_a_module_too() -> None:
+    command = [sys.executable, "-m", "denoise", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "0.1.0"
+
+
+def test_no_bar_where_there_is_no_stream_for_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress_bar() as progress:
+        assert progress is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,41 @@ def test_what_a_batch_made_is_no_input_elsewhere_either(tmp_path: Path) -> None:
         (tmp_path / "in" / name).touch()
     found = [source.name for source, _ in outputs.jobs([tmp_path / "in"], tmp_path / "out")]
     assert found == ["a.png", "b.restored.png"]
+
+
+def test_a_file_that_is_named_twice_is_restored_once(noisy_png: Path, tmp_path: Path) -> None:
+    indirect = noisy_png.parent / "." / ".." / noisy_png.parent.name / noisy_png.name
+    assert len(outputs.jobs([noisy_png, indirect, noisy_png], tmp_path / "out")) == 1
+
+
+def test_the_folder_of_the_input_holds_no_output(noisy_png: Path, tiny_weights: Path) -> None:
+    before = noisy_png.read_bytes()
+    with pytest.raises(UsageError, match="is the input; give another"):
+        restore(noisy_png, tiny_weights, sigma=20, out=noisy_png.parent)
+    assert noisy_png.read_bytes() == before
+
+
+def test_a_date_to_come_does_not_make_every_output_old(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    os.utime(noisy_png, (4e9, 4e9))
+    restore([noisy_png], tiny_weights, sigma=20, out=tmp_path / "out")
+    assert isinstance(restore([noisy_png], tiny_weights, sigma=20, out=tmp_path / "out")[0], denoise.Skipped)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes that have names")
+def test_a_device_is_no_output(noisy_png: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UsageError, match="regular file"):
+        restore(noisy_png, tiny_weights, sigma=20, out=tmp_path / "pipe.png", overwrite=True)
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root may give files away")
+def test_what_is_replaced_stays_its_owners(noisy_png: Path, tiny_weights: Path) -> None:
+    noisy_png.chmod(0o640)
+    os.chown(noisy_png, 1234, 1235)
+    restore(noisy_png, tiny_weights, sigma=20, out=noisy_png, overwrite=True)
+    found = noisy_png.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 1235, 0o640)
 
 
 def test_weights_for_holes_need_to_know_where(noisy_png: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import denoise
 from denoise.errors import UsageError
 from denoise.loading import load
 from denoise.networks.noise_level import NoiseLevel
@@ -214,6 +215,13 @@ def test_big_endian_samples(restorer: Restorer) -> None:
     assert restored.dtype == np.dtype(">u2") and np.array_equal(restored, restorer(picture, sigma=20))
 
 
+def test_an_image_whose_file_is_closed(restorer: Restorer, noisy_png: Path) -> None:
+    with Image.open(noisy_png) as image:
+        pass
+    with pytest.raises(UsageError, match="closed or cut off"):
+        restorer(image)
+
+
 @pytest.mark.parametrize(("mode", "key"), [("RGB", (255, 0, 255)), ("L", 7)])
 def test_a_transparent_colour_stays_transparent(restorer: Restorer, mode: str, key: Any) -> None:
     picture = Image.fromarray(photo()).convert(mode)
@@ -238,8 +246,36 @@ def test_settings_of_the_caller_change_nothing(tiny_weights: Path, tiny_sound_we
             torch.testing.assert_close(restorer(picture), expected[0], rtol=0, atol=1e-5)
             torch.testing.assert_close(restorer(picture, sigma=20), expected[1], rtol=0, atol=1e-5)
         torch.testing.assert_close(load(tiny_sound_weights, "cpu")(waveform, 16_000), expected[2], rtol=0, atol=1e-5)
+        rows = before.noise(lambda start, stop: picture[:, start:stop], picture.shape, "auto")
+        assert rows.sigma > 0
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_another_device_by_default_changes_nothing(
+    tiny_weights: Path, tiny_sound_weights: Path, noisy_png: Path, tmp_path: Path
+) -> None:
+    picture, waveform = torch.rand(3, 24, 24), torch.rand(4000) - 0.5
+
+    def all_kinds() -> list[torch.Tensor]:
+        restorer = load(tiny_weights, "cpu", "float32")
+        report = denoise.restore(noisy_png, out=tmp_path / "a.png", model=tiny_weights, device="cpu", overwrite=True)
+        pixels = torch.from_numpy(np.array(Image.open(report.output)))
+        return [restorer(picture), load(tiny_sound_weights, "cpu")(waveform, 16_000), pixels]
+
+    expected = all_kinds()
+    torch.set_default_device("meta")
+    try:
+        found = all_kinds()
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_loading_draws_no_numbers_of_the_callers(tiny_weights: Path) -> None:
+    before = torch.get_rng_state()
+    load(tiny_weights, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("wrong", [{"ensemble": 2.0}, {"device": None}, {"name": None}])

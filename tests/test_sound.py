@@ -243,6 +243,7 @@ def test_float32_is_the_default_for_sound(tiny_sound_weights: Path) -> None:
         (torch.tensor([1e300], dtype=torch.float64), "NaN or infinity"),
         (torch.tensor([0.0, -1e10]), "absurdly loud"),
         (np.zeros(100, np.int16), "int16 have no scale"),
+        (np.ma.masked_array(np.zeros(100), True), "hides samples"),
         (np.zeros((2, 2, 2)), "neither"),
         (np.array(["a"]), "no scale"),
         (np.array([None]), "no scale"),

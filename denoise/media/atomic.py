@@ -17,6 +17,8 @@ def check_place(path: Path) -> None:
     """Raise UsageError where no file can be written: ask before the work, not after."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it.")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a device or the like; name a regular file.")
     folder = Path(os.path.realpath(path)).parent  # a link is followed
     if not folder.is_dir():
         raise UsageError(f"The folder {folder} does not exist; create it first.")
@@ -40,8 +42,8 @@ def appearing(path: Path) -> Iterator[IO[bytes]]:
     """A file open for reading and writing that becomes `path` when the block ends well, and vanishes when it does not.
 
     It lies in the same folder under a hidden name, reaches the disk before it is renamed, and gets the permission bits
-    of the file it replaces, or those of any newly created file. A link is followed, not replaced. Errors of the block
-    pass through as they are.
+    of the file it replaces, and its owner where that is allowed, or those of any newly created file. A link is
+    followed, not replaced. Errors of the block pass through as they are.
 
     Raises:
         MediaError: the file could not be made, flushed or renamed.
@@ -61,7 +63,7 @@ def appearing(path: Path) -> Iterator[IO[bytes]]:
                 file.close()
         with writing(path):
             if target.exists():
-                shutil.copymode(target, part)
+                _take_after(target, part)
             part.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -82,6 +84,14 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} could not be written ({reason}) and is as it was. "
             "Make room there, or choose another folder or format for the output."
         ) from error
+
+
+def _take_after(old: Path, new: Path) -> None:
+    """Owner and permission bits; that order, for a new owner may clear some."""
+    if hasattr(os, "chown"):
+        with contextlib.suppress(OSError):  # only root may give files away
+            os.chown(new, old.stat().st_uid, old.stat().st_gid)
+    shutil.copymode(old, new)
 
 
 def copy_file(source: Path, target: Path) -> None:

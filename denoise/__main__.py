@@ -1,0 +1,5 @@
+"""`python -m denoise` is `denoise`."""
+
+from denoise.cli import main
+
+main()
