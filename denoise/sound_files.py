@@ -85,6 +85,7 @@ def restore_sound_file(
                 progress(done // rate_hz, max(1, (last - first) // rate_hz), f"{source.name}, {pace:.0f} x real time")
     if copied:
         copy_file(source, target)
+    seconds = round(time.perf_counter() - began, 3)  # the comparison may take longer
     if comparison is not None:
         comparison.write()
     over_full_scale = "" if writer is None else writer.report.describe()
@@ -103,7 +104,7 @@ def restore_sound_file(
         device=str(restorer.device),
         dtype=str(restorer.dtype).removeprefix("torch."),
         sound_s=round((last - first) / rate_hz, 3),
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=seconds,
     )
 
 
