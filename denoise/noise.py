@@ -24,7 +24,8 @@ MOST_RUNS = 0.02  # of the pixels; noise above a level of 3 left less in photos,
 DRAWN_RUNS = 0.25  # of the pixels beside edges; drawings had 0.34 and more, photos below 0.1 or, in 16 shades, 0.25
 _WITH_RUNS = 0.95  # of the cells that are not of one colour; drawings had 0.99 and more
 _EDGE = 0.25  # least contrast of a cell with an edge
-_MANY_SHADES = 16  # of 256; what is drawn or dithered has fewer
+_MANY_SHADES = 16  # from black to white; what is drawn or dithered has fewer
+_WHITE = 2**16 - 1  # the finest shades of a file: a starry sky has many, though few in 8 bits
 
 _FAINT = 4.0  # on the 0..255 scale: in a dark picture so weak a level is not seen well; a stronger one is
 _BRIGHTEST = 0.999  # share of the cells that are no brighter than what counts as white
@@ -68,7 +69,7 @@ def estimate(
         cell: side of its cells, in pixels.
         curve: whether the level is a function of brightness, or one for the picture.
     """
-    shades = torch.zeros(shape[0], 256, dtype=torch.bool)
+    shades = torch.zeros(shape[0], _WHITE + 1, dtype=torch.bool)
     seen = _look(tell, cell, windows, _counting(read, shades), shape, silent)
     if _has_few(shades):
         return Noise(0.0, drawn=True)
@@ -125,24 +126,24 @@ def _look(tell: Tell, cell: int, windows: Windows, read: Read, shape: Sequence[i
 
 
 def _counting(read: Read, shades: Tensor) -> Read:
-    """Marks the shades of each band that are read, `[C, 256]`, as long as there are few."""
+    """Marks the shades of each band that are read, `[C, 65536]`, as long as there are few."""
 
     def counted(start: int, stop: int) -> Tensor:
         rows = read(start, stop)
         for band, found in zip(rows, shades, strict=True):
             if shades.sum(1).max() >= _MANY_SHADES:  # as soon as in any photo: no more is to be learned
                 break
-            levels = (band.clamp(0, 1) * 255).round().to(torch.uint8).flatten()
-            found |= torch.bincount(levels, minlength=256) > 0
+            levels = (band.clamp(0, 1) * _WHITE).round().int().flatten()
+            found |= torch.bincount(levels, minlength=_WHITE + 1) > 0
         return rows
 
     return counted
 
 
 def _has_few(shades: Tensor) -> bool:
-    """Whether no band has a sixteenth of the shades from its darkest to its brightest. Shape: `[C, 256]`."""
+    """Whether no band has as many as 16 from black to white, or its part of them. Shape: `[C, 65536]`."""
     places = [found.nonzero() for found in shades]
-    return all(_MANY_SHADES * len(place) < int(place.max() - place.min()) + 1 for place in places)
+    return all(len(place) * (_WHITE + 1) < _MANY_SHADES * int(place.max() - place.min() + 1) for place in places)
 
 
 def brighter(white: float) -> int:

@@ -130,6 +130,14 @@ def test_a_dithered_picture_has_no_noise() -> None:
     assert found(torch.from_numpy(pixels)[None]) == Noise(0.0, drawn=True)
 
 
+def test_a_starry_sky_was_not_drawn() -> None:
+    """Of 16 bits there are many, and in 8 there are few shades."""
+    sky = (2 + 0.5 * torch.randn(3, 64, 64)).clamp(0) / 255
+    sky[:, 30, 20] = 1
+    assert len((sky * 255).round().unique()) < 10
+    assert not found(sky).drawn
+
+
 def test_a_noisy_thing_on_white_was_not_drawn() -> None:
     picture = torch.ones(3, 96, 96)
     picture[:, 20:70, 30:60] = noisy(torch.full((3, 50, 30), 0.4), 8)
