@@ -21,8 +21,8 @@ MOST_RUNS = 0.02  # of the pixels; noise above a level of 3 left less in photos,
 
 # What was drawn, and saved without loss, has runs of equal pixels almost everywhere, beside edges as well, where JPEG
 # would ring. Noise leaves none, but a noisy thing that was cut out has edges beside runs.
-DRAWN_RUNS = 0.25  # of the pixels beside edges; drawings had 0.34 and more, photos below 0.1 or, in 16 shades, 0.25
-_WITH_RUNS = 0.95  # of the cells that are not of one colour; drawings had 0.99 and more
+DRAWN_RUNS = 0.25  # of the pixels beside edges; in drawings tried there were more, in photos fewer
+_WITH_RUNS = 0.95  # of the cells that are not of one colour; drawings tried had more, but for gradients
 _EDGE = 0.25  # least contrast of a cell with an edge
 _MANY_SHADES = 16  # from black to white; what is drawn or dithered has fewer
 _WHITE = 2**16 - 1  # the finest shades of a file: a starry sky has many, though few in 8 bits

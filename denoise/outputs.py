@@ -19,8 +19,11 @@ PathLike = str | os.PathLike[str]
 
 
 def is_made(source: Path, target: Path) -> bool:
-    """Whether an output is there and no older than its source, unless a clock was wrong and no file can be newer."""
-    if not (target.is_file() and source.is_file()):
+    """Whether an output is there, is not the source itself, and is no older than that.
+
+    A source whose date is to come, for a clock was wrong, makes no output old.
+    """
+    if not (target.is_file() and source.is_file()) or target.samefile(source):
         return False
     changed = source.stat().st_mtime
     return target.stat().st_mtime >= changed or changed > time.time()

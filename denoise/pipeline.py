@@ -177,8 +177,7 @@ def restore_single(
     """
     made = goal(source, out)
     in_folder = out is not None and is_folder(Path(out))
-    asked = overwrite or options.extras or (made.exists() and source.exists() and made.samefile(source))
-    if in_folder and not asked and is_made(source, made):
+    if in_folder and not (overwrite or options.extras) and is_made(source, made):
         return Skipped(str(source), str(made))
     target = single_target(source, out, overwrite)
     check_extras(source, target, options, overwrite)

@@ -58,6 +58,7 @@ def test_places_of_one_colour_do_not_count_for_the_level(bands: int) -> None:
     picture = torch.rand(bands, 48, 40)
     picture[:, :19] = torch.arange(bands)[:, None, None] / 4
     assert brightness(picture) == pytest.approx(picture[:, 24:].mean().item())
+    assert found(picture[:, :16]) == Noise(0.0, drawn=True)
 
 
 def test_in_a_drawing_places_of_one_colour_do_count() -> None:
