@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from denoise.corruptions.camera import Camera, Demosaic, Sensor
 from denoise.corruptions.degradations import AsJpeg, Blur, Downsample, Jpeg, Quantize
+from denoise.corruptions.drawings import Drawing
 from denoise.corruptions.noise import CorrelatedGaussian, Gaussian, Gray, PoissonGaussian, SaltAndPepper, Speckle
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CorrelatedGaussian",
     "Demosaic",
     "Downsample",
+    "Drawing",
     "Gaussian",
     "Gray",
     "Jpeg",

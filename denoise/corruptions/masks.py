@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import string
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from denoise.corruptions.base import Corrupted, Corruption, Params
 from denoise.corruptions.draws import Range, as_range
+from denoise.corruptions.typefaces import Typefaces
 from denoise.errors import UsageError
 
 _RING_PX = 2
@@ -188,7 +188,7 @@ class Text(Holes):
         super().__init__(share)
         self.size_px = as_range(size_px, "size_px", low=4, high=1000)
         self.fonts = fonts
-        self._files = [] if fonts is None else _font_files(fonts)
+        self._typefaces = Typefaces(fonts)
 
     def mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         """Line after line, some turned, some in outline."""
@@ -196,7 +196,7 @@ class Text(Holes):
         left = _area(share, height, width)
         letters = np.array(list(string.ascii_letters + string.digits + "     .,:;!?&"))
         while left > 0:
-            font = self._font(rng)
+            font = self._typefaces.choose(rng.uniform(*self.size_px), rng)
             words = "".join(rng.choice(letters, int(rng.integers(3, 40))))
             bold = int(rng.random() < 0.3) if isinstance(font, ImageFont.FreeTypeFont) else 0
             x0, y0, x1, y1 = (round(edge) for edge in font.getbbox(words))
@@ -210,12 +210,6 @@ class Text(Holes):
             seen = np.array(line)[max(-y, 0) : height - y, max(-x, 0) : width - x]
             left -= max(1, int(seen.sum()))
         return np.array(canvas)
-
-    def _font(self, rng: np.random.Generator) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        size = rng.uniform(*self.size_px)
-        if self._files:
-            return ImageFont.truetype(str(rng.choice(self._files)), size)
-        return ImageFont.load_default_imagefont() if rng.random() < 0.15 else ImageFont.load_default(size)
 
 
 class LostBlocks(Holes):
@@ -282,10 +276,3 @@ def _arc(x: float, y: float, angle: float, length: float, bend: float) -> list[t
         off = bend * (1 - 4 * t * t)
         points.append((x + length * t * along[0] + off * across[0], y + length * t * along[1] + off * across[1]))
     return points
-
-
-def _font_files(folder: str) -> list[str]:
-    found = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in (".ttf", ".otf"))
-    if not found:
-        raise UsageError(f"There is no .ttf or .otf file below {folder}; name a folder of typefaces.")
-    return found
