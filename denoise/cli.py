@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, ListCorruptions, Sigma
+from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, ListCorruptions, Sigma, number_or_auto
 from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
-from denoise.errors import DenoiseError, UsageError, as_sentence
+from denoise.errors import DenoiseError, UsageError, as_sentence, lacks_memory
 from denoise.options import ATTENUATION_DB, DAMAGE, Options
 from denoise.signals import STOPPED, end_cleanly
 
@@ -84,7 +84,7 @@ def restore(
 ) -> None:
     """Restore pictures and recordings; writes NAME.restored.EXT beside each, or what -o says."""
     options = Options(
-        sigma=_number_or_auto(sigma),
+        sigma=number_or_auto(sigma),
         strength=strength,
         attenuation_db=attenuation_db,
         clip=clip,  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score weights: PSNR and SSIM on pictures; SI-SDR, PESQ, STOI and ESTOI on pairs of recordings."""
-    options = Options(sigma=_number_or_auto(sigma), attenuation_db=attenuation_db)
+    options = Options(sigma=number_or_auto(sigma), attenuation_db=attenuation_db)
     from denoise.evaluation.asked import check_used
     from denoise.loading import load
 
@@ -384,14 +384,12 @@ def main() -> None:
     except (DenoiseError, OSError) as error:
         typer.echo(f"denoise: {as_sentence(error)}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        typer.echo("denoise: This takes more memory than there is; take smaller files or a larger machine.", err=True)
+        sys.exit(1)
     except SystemExit as ended:
         if ended.code in STOPPED:
             typer.echo("denoise: stopped; finished files are complete, unfinished ones were not written.", err=True)
         raise
-
-
-def _number_or_auto(text: str) -> float | Literal["auto"]:
-    try:
-        return "auto" if text == "auto" else float(text)
-    except ValueError:
-        raise UsageError(f"Sigma {text!r} is neither 'auto' nor a number.") from None

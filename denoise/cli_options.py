@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from denoise.errors import UsageError
 
 Sigma = Annotated[
     str, typer.Option(help="Standard deviation of the noise on the 0..255 scale, or 'auto' to estimate it.")
@@ -35,3 +37,11 @@ ListCorruptions = Annotated[
     bool,
     typer.Option("--list", help="Print all corruptions, with defaults.", is_eager=True, callback=_list_corruptions),
 ]
+
+
+def number_or_auto(text: str) -> float | Literal["auto"]:
+    """A level, or the word for one to be estimated; raises UsageError for anything else."""
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise UsageError(f"Sigma {text!r} is neither 'auto' nor a number.") from None

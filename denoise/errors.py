@@ -10,6 +10,9 @@ Every message is one sentence or two: what came, what is allowed, what to do.
 
 from __future__ import annotations
 
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What PyTorch says, on a CPU by no type of error of its own"""
+
 
 class DenoiseError(Exception):
     """Base of every error this package raises on purpose."""
@@ -37,6 +40,11 @@ def as_sentence(error: DenoiseError | OSError) -> str:
         return str(error)
     where = "" if error.filename is None else f"{error.filename}: "
     return f"{where}{error.strerror or str(error) or type(error).__name__}."
+
+
+def lacks_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether an error, of Python or PyTorch, says that there is too little memory."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def naming(file: str, reason: str) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 from denoise.corruptions.sound import hears
 from denoise.corruptions.spec import parse
 from denoise.devices import from_cpu
-from denoise.errors import DenoiseError, UsageError, as_sentence
+from denoise.errors import DenoiseError, UsageError, as_sentence, lacks_memory
 from denoise.holes import widened, with_mask_read
 from denoise.loading import Restorers
 from denoise.media.audio import is_audio
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from denoise.sound_files import SoundReport
 
 _OWN_RATE = "A file tells its own rate; rate_hz is of a waveform in memory."
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-"""What PyTorch says, on a CPU by no type of error of its own"""
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ def _memory_for(source: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+        if lacks_memory(error):
             raise DenoiseError(f"{source} takes more memory than there is; {advice}.") from error
         raise
 
