@@ -6,9 +6,10 @@ import signal
 import sys
 import threading
 
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a command beside Ctrl-C; not every system has both"""
 
-STOPPED = {128 + signum for signum in (signal.SIGINT, *_ENDING)}
+STOPPED = {128 + signum for signum in (signal.SIGINT, *ENDING)}
 """Exit codes of a command that was stopped, as shells count them"""
 
 
@@ -16,6 +17,6 @@ def end_cleanly() -> None:
     """Unwind the stack after such a signal, unless it is ignored or somebody else's to handle."""
     if threading.current_thread() is not threading.main_thread():  # no other may
         return
-    for signum in _ENDING:
+    for signum in ENDING:
         if signal.getsignal(signum) == signal.SIG_DFL:
             signal.signal(signum, lambda number, _: sys.exit(128 + number))

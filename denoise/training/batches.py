@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from denoise.corruptions.masks import makes_holes
-from denoise.errors import UsageError
+from denoise.errors import DenoiseError, UsageError
+from denoise.signals import ENDING
 
 EXCERPTS = 2
 """The stream of what a batch is made of; those of corruptions, with the same seed, have lower numbers"""
@@ -64,7 +66,7 @@ def load(batches: Endless, workers: int) -> DataLoader[Any]:
         return DataLoader(batches, batch_size=None)
     if "fork" not in multiprocessing.get_all_start_methods():
         raise UsageError("Workers cannot share memory on this system; leave out --data.workers.")
-    return DataLoader(
+    return _Loader(
         _Shared(batches),
         batch_size=None,
         num_workers=workers,
@@ -72,6 +74,30 @@ def load(batches: Endless, workers: int) -> DataLoader[Any]:
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4,
     )
+
+
+class LostWorkerError(DenoiseError):
+    """A process that makes batches is gone."""
+
+
+class _Loader(DataLoader[Any]):
+    """Tells of a lost worker where its batch is due, between two steps, and not at once, amid whatever is done."""
+
+    def __iter__(self) -> Any:
+        main = threading.current_thread() is threading.main_thread()  # no other may
+        before = signal.getsignal(signal.SIGCHLD)
+        batches = super().__iter__()
+        if main:
+            signal.signal(signal.SIGCHLD, before)
+        try:
+            yield from batches
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker (pid"):  # an error of the worker's own
+                raise
+            raise LostWorkerError(
+                "A process that makes batches was ended from outside, perhaps for want of memory; train with fewer "
+                "--data.workers."
+            ) from error
 
 
 class _Shared(IterableDataset[Any]):
@@ -83,8 +109,9 @@ class _Shared(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         assert worker is not None
-        # A signal to all is answered by the one that trains: it saves its step, if no worker fails before.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A signal to all is answered by the one that trains, which saves its step; by SIGTERM it also ends its workers.
+        for signum in (signal.SIGINT, *ENDING):
+            signal.signal(signum, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         module: Any = self.batches.trainer.lightning_module
         draws = makes_holes(module.corruption)

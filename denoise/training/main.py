@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import subprocess
 import warnings
 from argparse import ArgumentError
@@ -18,14 +17,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
+from denoise.training.batches import LostWorkerError
 from denoise.training.callbacks import WholeCheckpoints
 from denoise.training.modules import Restoration
 from denoise.training.refusals import wrong_option
-from denoise.training.stopping import SaveAtEnd, SaveWhenStopped, StoppedError
+from denoise.training.stopping import SaveAtEnd, SaveWhenStopped, StoppedError, what_ended
 
 USAGE = "denoise train RECIPE --data.root DIR [--init NAME] [--ckpt_path last] [--key value ...]"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -81,7 +80,9 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         UsageError: there is no such recipe, option or checkpoint, or no usable picture.
         ModelError: weights or a checkpoint do not fit the recipe.
-        StoppedError: Ctrl-C or SIGTERM came; what was reached is saved, unless it came before the first step or twice.
+        StoppedError: Ctrl-C, SIGTERM or SIGHUP came; what was reached is saved, unless that was before the first step
+            or Ctrl-C came twice.
+        DenoiseError: the loss is no longer a number, or a worker was lost.
     """
     asked = not arguments or arguments[0] in ("-h", "--help")
     recipe = None if asked else find_recipe(arguments[0])
@@ -122,14 +123,17 @@ def train(arguments: Sequence[str]) -> None:
         callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
         if cli.trainer.fast_dev_run:  # type: ignore[attr-defined]  # of one step nobody wants a checkpoint
             callbacks = [one for one in callbacks if not isinstance(one, ModelCheckpoint)]
-        cli.trainer.callbacks = [SaveAtEnd(), *callbacks, SaveWhenStopped()]  # type: ignore[attr-defined]
+        stop = SaveWhenStopped()
+        cli.trainer.callbacks = [SaveAtEnd(), *callbacks, stop]  # type: ignore[attr-defined]
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+        except LostWorkerError as lost:
+            raise stop.stopped() if stop.signum else DenoiseError(f"{lost} As for now, {stop.fate}.") from lost
         except SystemExit as ended:  # Lightning's answer to signals before the first step, and to a second Ctrl-C
             raise StoppedError(
                 "The training was stopped at once and saved nothing more; go on from its last checkpoint, if there is "
                 "one, with --ckpt_path last.",
-                signal.SIGTERM if isinstance(ended, SIGTERMException) else signal.SIGINT,
+                what_ended(ended),
             ) from ended
 
 

@@ -1,16 +1,22 @@
-"""Ctrl-C and SIGTERM end a training between two steps, and what it has reached is saved."""
+"""Ctrl-C, SIGTERM and a terminal that closes end a training between two steps, and what it has reached is saved."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import stat
 import threading
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from denoise.errors import DenoiseError
+from denoise.signals import ENDING, STOPPED
+from denoise.training.batches import LostWorkerError
 
 
 class StoppedError(DenoiseError):
@@ -21,38 +27,76 @@ class StoppedError(DenoiseError):
         self.exit_code = 128 + signum
 
 
+def what_ended(ended: SystemExit) -> int:
+    """The signal that Lightning, or the command before it, answered by an exit."""
+    if isinstance(ended, SIGTERMException):
+        return signal.SIGTERM
+    return ended.code - 128 if isinstance(ended.code, int) and ended.code in STOPPED else signal.SIGINT
+
+
 class SaveWhenStopped(L.Callback):
     """After a signal finish the step, save it as others are and raise `StoppedError`; a second Ctrl-C ends at once.
+
+    Nothing cuts that save short. A lost worker has the last step saved too.
 
     It comes last of the callbacks, so that the mean of the weights has this step. Lightning gives the signals back.
     """
 
     def __init__(self) -> None:
         self.signum = 0
+        self.saves = False
+        self.whole = False
+        """Whether the last batch was the end of a step"""
+        self.fate = "nothing more is saved"
 
     def on_train_start(self, *_: Any) -> None:
         """From now on there is something to save."""
         if threading.current_thread() is not threading.main_thread():  # no other may
             return
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, *ENDING):
             if signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, self._heed)
 
     def on_train_batch_end(self, trainer: L.Trainer, _module: Any, _outputs: Any, _batch: Any, batch_idx: int) -> None:
         """Save and stop if a process was told to."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:  # within a step
-            return
-        if trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):
-            saved = " and ".join(save_last(trainer))
-            went = f"saved as {saved}; go on with --ckpt_path last" if saved else "lost: the recipe saves no last.ckpt"
-            message = f"The training was stopped; step {trainer.global_step} is {went}."
-            raise StoppedError(message, self.signum or signal.SIGTERM)
+        self.whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self.whole and trainer.strategy.reduce_boolean_decision(bool(self.signum), all=False):
+            self._save(trainer)
+            raise self.stopped()
+
+    def on_exception(self, trainer: L.Trainer, _module: Any, exception: BaseException) -> None:
+        """Save what was reached before a worker was lost, where no other process would have to take part."""
+        if isinstance(exception, LostWorkerError) and self.whole and trainer.world_size == 1:
+            self._save(trainer)
+
+    def stopped(self) -> StoppedError:
+        """What to raise after a signal."""
+        return StoppedError(f"The training was stopped; {self.fate}.", self.signum or signal.SIGTERM)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self.saves = True
+        saved = " and ".join(save_last(trainer))
+        went = f"saved as {saved}; go on with --ckpt_path last" if saved else "lost: the recipe saves no last.ckpt"
+        self.fate = f"step {trainer.global_step} is {went}"
 
     def _heed(self, signum: int, _frame: Any) -> None:
+        if self.saves:
+            return
         if self.signum and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
+        _leave_closed_terminals()
         rank_zero_info("The training stops after this step, or the validation; Ctrl-C once more ends it at once")
+
+
+def _leave_closed_terminals() -> None:
+    """What would be printed to a terminal that is gone is printed nowhere: a progress bar must not cost the save."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):  # of streams that are closed
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)
 
 
 class SaveAtEnd(L.Callback):
