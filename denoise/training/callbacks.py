@@ -23,6 +23,8 @@ from denoise.media.atomic import replacing
 class PictureGrid(L.Callback):
     """At each validation write a sheet of observed, restored and clean pictures, a row each, below the log folder.
 
+    Pictures of other than three bands are shown by the mean of these. Without a logger there is no sheet.
+
     Args:
         rows: validation pictures to show, each with the last of the validation corruptions.
     """
@@ -35,13 +37,14 @@ class PictureGrid(L.Callback):
         """Keep one row."""
         if trainer.is_global_zero and len(self.sheet) < self.rows and not trainer.sanity_checking:
             observed, restored, target = (outputs[key][0].float().cpu() for key in ("observed", "restored", "target"))
-            self.sheet.append(torch.cat([observed, restored, target], dim=2).clamp(0, 1).expand(3, -1, -1))
+            row = torch.cat([observed, restored, target], dim=2).clamp(0, 1)
+            self.sheet.append(row if len(row) == 3 else row.mean(0).expand(3, -1, -1))
 
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Write the sheet."""
         log_dir = trainer.log_dir  # asks all processes, so every one of them must get here
         sheet, self.sheet = self.sheet, []
-        if not sheet or log_dir is None:
+        if not sheet or log_dir is None or not trainer.loggers:
             return
         width = max(row.shape[2] for row in sheet)
         rows = [torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in sheet]
@@ -113,6 +116,14 @@ class WholeCheckpoints(TorchCheckpointIO):
                 f"{path} is not a whole checkpoint of `denoise train`; go on from another with --ckpt_path FILE."
             ) from error
         return state
+
+
+def newest_checkpoint(trainer: L.Trainer) -> Path | None:
+    """What this training has written last, or goes on from; None where there is neither."""
+    checkpoints = trainer.strategy.checkpoint_io
+    own = [path for path in getattr(checkpoints, "own", ()) if path.is_file()]
+    resumed = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
+    return max(own, key=lambda path: path.stat().st_mtime_ns, default=resumed)
 
 
 def _identity(path: Path) -> tuple[int, int]:

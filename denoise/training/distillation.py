@@ -35,7 +35,7 @@ class Distillation(Restoration):
         teacher_share: share of the teacher in the target, 0..1; the truth has the rest.
         arguments: those of `Restoration`.
 
-    Raises ModelError when the teacher is for another task.
+    Raises UsageError when the teacher is for another task.
     """
 
     def __init__(self, teacher: str, teacher_share: float = 0.5, **arguments: Any) -> None:

@@ -15,6 +15,7 @@ from denoise import pretrained
 from denoise.corruptions.draws import as_fraction
 from denoise.errors import ModelError, UsageError
 from denoise.networks import describe
+from denoise.training.checks import why_no_weights
 from denoise.training.logmel import LogMelPatches
 from denoise.training.main import commit
 
@@ -87,11 +88,8 @@ def export(
         )
     if noise_level is not None and kind != "UNet":
         raise UsageError(f"The {kind} of {checkpoint} is told no noise level; leave out --noise-level.")
-    if kind in ("UNet", "InpaintingUNet") and network.channels != 3:
-        raise UsageError(
-            f"The {kind} of {checkpoint} is for {network.channels} bands and would restore no files, which "
-            "takes three; train one with --model.network.channels 3."
-        )
+    if reason := why_no_weights(network):
+        raise UsageError(f"{reason}; train one with --model.network.channels 3.")
     if noise_level is not None:
         estimator = pretrained.load(noise_level).noise_level
         if estimator is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
@@ -14,14 +15,15 @@ from pathlib import Path
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.batches import LostWorkerError
-from denoise.training.callbacks import WholeCheckpoints
+from denoise.training.callbacks import WholeCheckpoints, newest_checkpoint
+from denoise.training.checks import why_no_weights
 from denoise.training.modules import Restoration
 from denoise.training.refusals import wrong_option
 from denoise.training.stopping import SaveAtEnd, SaveWhenStopped, StoppedError, what_ended
@@ -78,14 +80,16 @@ def train(arguments: Sequence[str]) -> None:
     """Run the recipe named first, with any further `--key value` of LightningCLI; `--help` lists them.
 
     Raises:
-        UsageError: there is no such recipe, option or checkpoint, or no usable picture.
-        ModelError: weights or a checkpoint do not fit the recipe.
+        UsageError: there is no such recipe, option or checkpoint, one that does not fit, or no usable picture.
+        ModelError: weights or a checkpoint are damaged.
         StoppedError: Ctrl-C, SIGTERM or SIGHUP came; what was reached is saved, unless that was before the first step
             or Ctrl-C came twice.
         DenoiseError: the loss is no longer a number, or a worker was lost.
     """
     asked = not arguments or arguments[0] in ("-h", "--help")
     recipe = None if asked else find_recipe(arguments[0])
+    if (here := str(Path.cwd())) not in sys.path:  # as `python -m` has it: recipes may name classes that lie here
+        sys.path.append(here)
     with _quiet():
         cli = RecipeCLI(
             Restoration,
@@ -118,11 +122,16 @@ def train(arguments: Sequence[str]) -> None:
         for name, part in cli.model.named_children():
             if weights := sum(parameter.numel() for parameter in part.parameters()):
                 rank_zero_info(f"{name}: {type(part).__name__}, {weights / 1e6:.2f} million weights")
+        for part in (cli.model.network, cli.model.noise_level):
+            if part is not None and (reason := why_no_weights(part)):
+                rank_zero_info(f"{reason}: `denoise export-weights` will refuse the checkpoints")
         cli.trainer.strategy.checkpoint_io = WholeCheckpoints(cli.trainer)
         _add_tensorboard(cli.trainer)
         callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
         if cli.trainer.fast_dev_run:  # type: ignore[attr-defined]  # of one step nobody wants a checkpoint
             callbacks = [one for one in callbacks if not isinstance(one, ModelCheckpoint)]
+        if not cli.trainer.loggers:  # its folder is the current one, which is the user's
+            callbacks = [one for one in callbacks if not isinstance(one, SaveConfigCallback)]
         stop = SaveWhenStopped()
         cli.trainer.callbacks = [SaveAtEnd(), *callbacks, stop]  # type: ignore[attr-defined]
         try:
@@ -130,11 +139,10 @@ def train(arguments: Sequence[str]) -> None:
         except LostWorkerError as lost:
             raise stop.stopped() if stop.signum else DenoiseError(f"{lost} As for now, {stop.fate}.") from lost
         except SystemExit as ended:  # Lightning's answer to signals before the first step, and to a second Ctrl-C
-            raise StoppedError(
-                "The training was stopped at once and saved nothing more; go on from its last checkpoint, if there is "
-                "one, with --ckpt_path last.",
-                what_ended(ended),
-            ) from ended
+            newest = newest_checkpoint(cli.trainer)
+            advice = f"; go on from its last checkpoint with --ckpt_path {newest}" if newest else ""
+            message = f"The training was stopped at once and saved nothing more{advice}."
+            raise StoppedError(message, what_ended(ended)) from ended
 
 
 def find_recipe(name: str) -> Path:

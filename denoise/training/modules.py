@@ -16,11 +16,12 @@ from denoise import pretrained
 from denoise.corruptions.base import Corrupted, Corruption, Params
 from denoise.corruptions.draws import as_fraction
 from denoise.corruptions.sound import hears
-from denoise.errors import DenoiseError, ModelError, UsageError
+from denoise.errors import DenoiseError, UsageError
 from denoise.networks import describe
 from denoise.networks.noise_level import NoiseLevel, level_curve, pool_level
 from denoise.networks.unet import UNet
 from denoise.training.batches import batch_seed
+from denoise.training.callbacks import newest_checkpoint
 from denoise.training.checks import MOST_SEED, require_within
 from denoise.training.growth import grow, is_larger
 from denoise.training.losses import PSNRLoss, example_mean
@@ -41,7 +42,7 @@ class Restoration(L.LightningModule):
     end is whatever comes first of `trainer.max_steps` and `trainer.max_time`.
 
     Args:
-        network: called as `network(observed, condition)`.
+        network: called as `network(observed, condition)`; its `config` is the dict of arguments that it is built with.
         corruption: makes the training pairs.
         noise_level: estimates the condition from `observed` alone; None where nothing is to be estimated.
         blind_share: share of the examples whose condition is the estimate (the curve over brightness, as in `restore`)
@@ -75,6 +76,12 @@ class Restoration(L.LightningModule):
         for part in (corruption, *(validation_corruptions or {}).values()):
             if self.is_of_other_medium(part):
                 raise UsageError(f"{type(self).__name__} cannot learn to undo {type(part).__name__}: {self.medium}")
+        for module in (network, noise_level):
+            if module is not None and not isinstance(getattr(module, "config", None), dict):
+                raise UsageError(
+                    f"{type(module).__name__} has no `config`, by which a checkpoint knows the network that it is of: "
+                    "give it one, a dict of the arguments that it is built with."
+                )
         self.blind_share = as_fraction(blind_share, "blind_share")
         if blind_share and noise_level is None:
             raise UsageError("A blind_share needs a noise_level network; add one to the recipe or leave it out.")
@@ -124,9 +131,10 @@ class Restoration(L.LightningModule):
     def checked(self, loss: Tensor) -> Tensor:
         """The loss itself; raises DenoiseError when it is no longer a number."""
         if not torch.isfinite(loss):
+            newest = newest_checkpoint(self.trainer)
             raise DenoiseError(
                 f"The loss became {loss.item()} at step {self.global_step}; train with a lower --model.lr "
-                f"(it is {self.lr:g}), from the last checkpoint with --ckpt_path last."
+                f"(it is {self.lr:g}){f', from the last checkpoint with --ckpt_path {newest}' if newest else ''}."
             )
         return loss
 
@@ -259,7 +267,7 @@ class Restoration(L.LightningModule):
         facts = checkpoint.get("denoise", {})
         self.measured = facts.get("metrics", {})
         if (optimizer := facts.get("optimizer", self.optimizer)) != self.optimizer:
-            raise ModelError(
+            raise UsageError(
                 f"The checkpoint was trained by {optimizer}, not {self.optimizer}: go on with --model.optimizer "
                 f"{optimizer}, or begin anew from its exported weights with --init."
             )
@@ -269,13 +277,13 @@ class Restoration(L.LightningModule):
         learns = sum(parameter.requires_grad for parameter in self.parameters())
         for state in checkpoint.get("optimizer_states", []):
             if (learned := sum(len(group["params"]) for group in state["param_groups"])) != learns:
-                raise ModelError(
+                raise UsageError(
                     f"The checkpoint's training learned {learned} weight tensors and this one learns {learns}: go on "
                     f"with its recipe ({facts.get('recipe')}), or begin anew from its exported weights with --init."
                 )
 
     def load_pretrained(self, name_or_path: str) -> None:
-        """Start from weights that exist; raises ModelError when they do not fit the networks of the recipe.
+        """Start from weights that exist; raises UsageError when they do not fit the networks of the recipe.
 
         The network may be of another kind, as long as its weights have the same names and shapes; or larger than the
         trained one in what its class `grows` by, and then begins as that does.
@@ -342,8 +350,8 @@ def _take_over(part: str, network: nn.Module, trained: nn.Module, name: str) -> 
 
 
 def require_alike(part: str, mine: dict[str, Any], theirs: dict[str, Any], whose: str) -> None:
-    """Raise ModelError with what differs between two descriptions of a network."""
+    """Raise UsageError with what differs between two descriptions of a network."""
     keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
     if keys:
         unlike = ", ".join(f"{key} {theirs.get(key)} (recipe: {mine.get(key)})" for key in keys)
-        raise ModelError(f"The {part} of {whose} is not the recipe's: it has {unlike}; make them alike.")
+        raise UsageError(f"The {part} of {whose} is not the recipe's: it has {unlike}; make them alike.")

@@ -32,7 +32,14 @@ def _network(code: int = 6, activation: str = "sigmoid") -> Autoencoder:
 def _outside(module: RegularizedAutoencoder, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Let a module run outside of a training, and return where it logs."""
     logged: dict[str, float] = {}
-    module._trainer = SimpleNamespace(global_step=3, global_rank=0, accumulate_grad_batches=1, barebones=False)
+    module._trainer = SimpleNamespace(
+        global_step=3,
+        global_rank=0,
+        accumulate_grad_batches=1,
+        barebones=False,
+        ckpt_path=None,
+        strategy=SimpleNamespace(checkpoint_io=None),
+    )
     kind = type(module)
     monkeypatch.setattr(kind, "global_step", property(lambda self: self._trainer.global_step))
     monkeypatch.setattr(kind, "log", lambda _, name, value, **__: logged.update({name: float(value.detach())}))

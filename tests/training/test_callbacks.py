@@ -13,7 +13,7 @@ from denoise.training.callbacks import PictureGrid, WholeCheckpoints
 
 def _trainer(tmp_path: Path, **settings: object) -> SimpleNamespace:
     defaults = {"is_global_zero": True, "sanity_checking": False, "log_dir": str(tmp_path), "global_step": 12}
-    return SimpleNamespace(**{**defaults, **settings})
+    return SimpleNamespace(**{"loggers": [None], **defaults, **settings})
 
 
 def _outputs(channels: int, width: int) -> dict[str, torch.Tensor]:
@@ -21,9 +21,10 @@ def _outputs(channels: int, width: int) -> dict[str, torch.Tensor]:
     return {name: torch.full((1, channels, 4, width), value) for name, value in zip(names, (-1, 0.5, 1.0), strict=True)}
 
 
-def test_a_sheet_shows_some_rows_of_three(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_a_sheet_shows_some_rows_of_three(tmp_path: Path, bands: int) -> None:
     grid, trainer = PictureGrid(rows=2), _trainer(tmp_path)
-    for channels, width in ((3, 4), (1, 6), (3, 8)):
+    for channels, width in ((3, 4), (bands, 6), (3, 8)):
         grid.on_validation_batch_end(trainer, None, _outputs(channels, width), None, 0)
     grid.on_validation_end(trainer, None)
     with Image.open(tmp_path / "pictures" / "step0000012.png") as file:
@@ -39,7 +40,9 @@ def _checkpoints(resumed: Path | None = None) -> WholeCheckpoints:
     return WholeCheckpoints(SimpleNamespace(ckpt_path=resumed))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("settings", [{"sanity_checking": True}, {"is_global_zero": False}, {"log_dir": None}])
+@pytest.mark.parametrize(
+    "settings", [{"sanity_checking": True}, {"is_global_zero": False}, {"log_dir": None}, {"loggers": []}]
+)
 def test_no_sheet_where_none_is_due(tmp_path: Path, settings: dict[str, object]) -> None:
     grid, trainer = PictureGrid(), _trainer(tmp_path, **settings)
     grid.on_validation_batch_end(trainer, None, _outputs(3, 4), None, 0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from denoise import pretrained
 from denoise.corruptions.image import Gaussian
 from denoise.corruptions.masks import RandomPixels
-from denoise.errors import ModelError, UsageError
+from denoise.errors import UsageError
 from denoise.networks.inpainting import InpaintingUNet
 from denoise.networks.unet import UNet
 from denoise.training.distillation import Distillation
@@ -120,7 +120,7 @@ def test_a_network_of_fewer_levels_may_learn_from_one_of_more(busy: str) -> None
 
 def test_a_teacher_of_another_task_is_refused(tmp_path: Path) -> None:
     teacher = _saved(tmp_path / "other", InpaintingUNet(**SMALL))
-    with pytest.raises(ModelError, match="has class InpaintingUNet"):
+    with pytest.raises(UsageError, match="has class InpaintingUNet"):
         _module(teacher)
 
 

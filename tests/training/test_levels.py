@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from denoise.errors import ModelError, UsageError
+from denoise.errors import UsageError
 from denoise.training.main import train
 
 
@@ -43,5 +43,5 @@ def test_the_estimator_is_for_the_pictures(folder: Path) -> None:
 def test_a_training_of_everything_is_not_gone_on_with(folder: Path) -> None:
     train(["tiny.yaml", "--data.root", "pictures"])
     levels = ["--model", "denoise.training.levels.NoiseLevelEstimation", "--trainer.max_steps", "4"]
-    with pytest.raises(ModelError, match=r"learns \d+: go on with its recipe \(tiny\.yaml\), or begin anew"):
+    with pytest.raises(UsageError, match=r"learns \d+: go on with its recipe \(tiny\.yaml\), or begin anew"):
         train(["tiny.yaml", "--data.root", "pictures", *levels, "--ckpt_path", "last"])

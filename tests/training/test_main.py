@@ -14,7 +14,7 @@ from PIL import Image
 
 from denoise import pretrained
 from denoise.cli import main as denoise
-from denoise.errors import DenoiseError, ModelError, UsageError
+from denoise.errors import DenoiseError, UsageError
 from denoise.networks import UNet
 from denoise.training import main
 from denoise.training.main import find_recipe, train
@@ -134,7 +134,7 @@ def test_what_was_measured_outlasts_an_interruption(folder: Path) -> None:
 
 def test_another_optimizer_cannot_go_on(folder: Path) -> None:
     _train()
-    with pytest.raises(ModelError, match=r"trained by adamw, not muon: go on with --model\.optimizer adamw"):
+    with pytest.raises(UsageError, match=r"trained by adamw, not muon: go on with --model\.optimizer adamw"):
         _train("--ckpt_path", "last", "--model.optimizer", "muon")
 
 
@@ -198,7 +198,7 @@ def test_init_starts_from_weights(folder: Path) -> None:
     _train("--init", "w", "--model.lr", "0")
     trained = torch.load("runs/tiny/last.ckpt", weights_only=True)["state_dict"]["network.head.weight"]
     torch.testing.assert_close(trained, weights.network.head.weight.data, rtol=1e-3, atol=1e-6)
-    with pytest.raises(ModelError, match=r"network of the weights w is not the recipe's: it has widths \[4, 4\]"):
+    with pytest.raises(UsageError, match=r"network of the weights w is not the recipe's: it has widths \[4, 4\]"):
         _train("--init", "w", "--model.network.widths", "[2, 4]")
     with pytest.raises(UsageError, match="no weights called 'nowhere'"):
         _train("--init", "nowhere")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from denoise import pretrained
 from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.image import Gaussian
-from denoise.errors import DenoiseError, ModelError, UsageError
+from denoise.errors import DenoiseError, UsageError
 from denoise.networks import NoiseLevel, UNet
 from denoise.networks.blocks import ResidualBlock
 from denoise.training.modules import Restoration, _curve
@@ -30,11 +30,12 @@ def _module(step: int = 0, **settings: Any) -> _Recorded:
     torch.manual_seed(0)
     defaults = {"network": UNet(widths=(4, 4), depths=(1, 1)), "corruption": Gaussian((0, 55)), "lr": 1e-3}
     module = _Recorded(**{**defaults, **settings})
-    strategy = SimpleNamespace(broadcast=lambda value: value)
+    strategy = SimpleNamespace(broadcast=lambda value: value, checkpoint_io=None)
     module._trainer = SimpleNamespace(
         estimated_stepping_batches=-1,
         callbacks=[],
         global_step=step,
+        ckpt_path=None,
         global_rank=0,
         accumulate_grad_batches=1,
         strategy=strategy,
@@ -193,6 +194,8 @@ def test_a_blind_example_is_conditioned_on_the_curve_over_brightness() -> None:
     class Unsure(nn.Module):
         """Trusts the left half, where it says 10, and not the right, where it says 90."""
 
+        config: dict[str, Any] = {}
+
         def forward(self, observed: Tensor) -> tuple[Tensor, Tensor]:
             levels = torch.full_like(observed[:, :1, ::8, ::8], 90 / 255)
             levels[..., : levels.shape[-1] // 2] = 10 / 255
@@ -321,11 +324,11 @@ def test_a_checkpoint_describes_itself_in_plain_data(tmp_path: Path) -> None:
     assert ours["networks"]["network"]["widths"] == [4, 4]
     assert ours["networks"]["noise_level"]["class"] == "NoiseLevel"
     module.on_load_checkpoint(checkpoint)
-    with pytest.raises(ModelError, match=r"network of the checkpoint .* widths \[4, 4\] \(recipe: \[8, 4\]\)"):
+    with pytest.raises(UsageError, match=r"network of the checkpoint .* widths \[4, 4\] \(recipe: \[8, 4\]\)"):
         _module(network=UNet(widths=(8, 4), depths=(1, 1))).on_load_checkpoint(checkpoint)
-    with pytest.raises(ModelError, match="The noise_level of the checkpoint is not the recipe's"):
+    with pytest.raises(UsageError, match="The noise_level of the checkpoint is not the recipe's"):
         _module().on_load_checkpoint(checkpoint)
-    with pytest.raises(ModelError, match="not the recipe's"):
+    with pytest.raises(UsageError, match="not the recipe's"):
         module.on_load_checkpoint({})
 
 
@@ -349,9 +352,9 @@ def test_a_training_can_start_from_weights(weights: Path) -> None:
 
 
 def test_weights_of_other_networks_are_refused(weights: Path) -> None:
-    with pytest.raises(ModelError, match=r"network of the weights .* widths \[4, 4\] \(recipe: \[4, 2\]\)"):
+    with pytest.raises(UsageError, match=r"network of the weights .* widths \[4, 4\] \(recipe: \[4, 2\]\)"):
         _module(network=UNet(widths=(4, 2), depths=(1, 1))).load_pretrained(str(weights))
-    with pytest.raises(ModelError, match="noise_level of the weights"):
+    with pytest.raises(UsageError, match="noise_level of the weights"):
         _module(noise_level=NoiseLevel(width=8, depths=(1, 1))).load_pretrained(str(weights))
 
 
@@ -370,7 +373,7 @@ def test_a_deeper_network_begins_as_the_weights_do(weights: Path) -> None:
 def test_a_shallower_network_cannot_begin_from_weights(tmp_path: Path, weights: Path) -> None:
     deep = replace(pretrained.load(weights), network=UNet(widths=(4, 4), depths=(2, 1)))
     folder = pretrained.save(tmp_path / "deep", deep)
-    with pytest.raises(ModelError, match=r"depths \[2, 1\] \(recipe: \[1, 2\]\)"):
+    with pytest.raises(UsageError, match=r"depths \[2, 1\] \(recipe: \[1, 2\]\)"):
         _module(network=UNet(widths=(4, 4), depths=(1, 2))).load_pretrained(str(folder))
 
 

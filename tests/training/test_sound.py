@@ -47,6 +47,8 @@ def _module(step: int = 0, **settings: Any) -> _Recorded:
         accumulate_grad_batches=1,
         callback_metrics={},
         barebones=False,
+        ckpt_path=None,
+        strategy=SimpleNamespace(checkpoint_io=None),
         datamodule=SimpleNamespace(noise=_Constant(1.0), held_noise=_Constant(2.0)),
     )
     type(module).global_step = property(lambda self: self._trainer.global_step)
