@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -12,12 +13,32 @@ from denoise.networks import NETWORKS
 MOST_SEED = 10**9
 """Seeds beyond it would be mixed into numbers that generators do not take"""
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""With the others the corruptions would be computed in other than float32"""
+
 
 def require_within(option: str, value: float, low: float, high: float = math.inf) -> None:
     """Raise UsageError where an option is not a number within `low`..`high`."""
     if not low <= value <= high:
         allowed = f"of at least {low}" if math.isinf(high) else f"within {low}..{high}"
         raise UsageError(f"--{option} {value} is not allowed: give a number {allowed}.")
+
+
+def check_numbers(config: Any) -> None:
+    """Raise UsageError for what Lightning itself would take, or fail over in the midst of a training."""
+    trainer = config.trainer
+    if trainer.precision not in (None, 32, "32", 16, "16", "bf16", *PRECISIONS):
+        raise UsageError(
+            f"--trainer.precision {trainer.precision} is not allowed: give one of {', '.join(PRECISIONS)}."
+        )
+    least = {"accumulate_grad_batches": 1, "gradient_clip_val": 0, "log_every_n_steps": 0, "check_val_every_n_epoch": 1}
+    for name, low in least.items():
+        if (value := trainer[name]) is not None:
+            require_within(f"trainer.{name}", value, low)
+    if isinstance(every := trainer.val_check_interval, int | float) and every <= 0:
+        require_within("trainer.val_check_interval", every, 1)
+    if not isinstance(seed := config.seed_everything, bool):
+        require_within("seed_everything", seed, 0, 2**32 - 1)
 
 
 def why_no_weights(network: nn.Module) -> str:

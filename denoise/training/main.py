@@ -23,7 +23,7 @@ from denoise.devices import choose_device, cpu_multiplies_bfloat16
 from denoise.errors import DenoiseError, UsageError
 from denoise.training.batches import LostWorkerError
 from denoise.training.callbacks import WholeCheckpoints, newest_checkpoint
-from denoise.training.checks import why_no_weights
+from denoise.training.checks import check_numbers, why_no_weights
 from denoise.training.modules import Restoration
 from denoise.training.refusals import wrong_option
 from denoise.training.stopping import SaveAtEnd, SaveWhenStopped, StoppedError, what_ended
@@ -53,6 +53,9 @@ class RecipeCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             raise UsageError(wrong_option(str(error))) from None
+        except UnicodeDecodeError:
+            raise UsageError(f"The recipe {args[1]} is no text; give a YAML file.") from None
+        check_numbers(self.config)
         self.asks_for_precision = any(arg.split("=")[0] == "--trainer.precision" for arg in args)
 
     def before_instantiate_classes(self) -> None:
@@ -68,7 +71,7 @@ class RecipeCLI(LightningCLI):
         """Build what the recipe names; our own errors come out as they went in, others as UsageError."""
         try:
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
+        except (ValueError, TypeError, MisconfigurationException) as error:
             reasons: list[BaseException] = [error]
             while (reason := reasons[-1].__cause__ or reasons[-1].__context__) is not None:
                 reasons.append(reason)

@@ -332,7 +332,7 @@ def test_an_interrupted_training_is_told_as_one(
     finally:
         signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
     assert code == 128 + (signal.SIGTERM if error is SIGTERMException else signal.SIGINT)
-    assert "denoise: The training was stopped at once and saved nothing more; go on" in capsys.readouterr().err
+    assert "denoise: The training was stopped at once and saved nothing more.\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
