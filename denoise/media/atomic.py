@@ -79,11 +79,22 @@ def writing(path: Path) -> Iterator[None]:
     except (DenoiseError, MemoryError):
         raise
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        # PyTorch's own error hides what went wrong, and that the user wanted to stop.
+        cause = next((one for one in _chain(error) if isinstance(one, OSError | KeyboardInterrupt)), error)
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         raise MediaError(
             f"{path} could not be written ({reason}) and is as it was. "
             "Make room there, or choose another folder or format for the output."
         ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those amid whose handling it came."""
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 def _take_after(old: Path, new: Path) -> None:

@@ -85,10 +85,12 @@ class WholeCheckpoints(TorchCheckpointIO):
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and not self._is_own(path):
-            self._keep_earlier(path)
         with replacing(path) as file:
             torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if path.is_file() and not self._is_own(path):  # only now, for the disk may have been full
+                self._keep_earlier(path)
         self.own[path] = _identity(path)
 
     def _is_own(self, path: Path) -> bool:

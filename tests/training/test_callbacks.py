@@ -1,3 +1,5 @@
+import errno
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from denoise.errors import ModelError
+from denoise.errors import MediaError, ModelError
 from denoise.training.callbacks import PictureGrid, WholeCheckpoints
 
 
@@ -64,6 +66,29 @@ def test_an_interrupted_write_leaves_the_last_checkpoint(tmp_path: Path, monkeyp
         checkpoints.save_checkpoint({"step": torch.tensor(2)}, path)
     assert torch.load(path)["step"] == 1
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_what_another_training_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = tmp_path / "last.ckpt"
+    _checkpoints().save_checkpoint({"step": torch.tensor(1)}, path)
+
+    class Broken(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise error
+
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda checkpoint, _: save(checkpoint, Broken()))
+    if isinstance(error, OSError):
+        with pytest.raises(MediaError, match=r"could not be written \(No space left on device\) and is as it was"):
+            _checkpoints().save_checkpoint({"step": torch.tensor(2)}, path)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            _checkpoints().save_checkpoint({"step": torch.tensor(2)}, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert torch.load(path)["step"] == 1
 
 
 def test_what_another_training_left_is_kept(tmp_path: Path) -> None:
