@@ -153,9 +153,9 @@ def export_weights(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights that are there.")] = False,
 ) -> None:
     """Turn a training checkpoint into a weights folder: safetensors, config, model card, measured metrics."""
-    from denoise.training.export import export
+    from denoise.training.export import as_model, export
 
-    typer.echo(f"Wrote {export(checkpoint, out, card, noise_level, blend, blend_share, overwrite)}")
+    typer.echo(f"Wrote {as_model(export(checkpoint, out, card, noise_level, blend, blend_share, overwrite))}")
 
 
 @app.command()

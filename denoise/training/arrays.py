@@ -139,6 +139,8 @@ def load_arrays(path: str | os.PathLike[str]) -> Split:
         with Path(path).open("rb") as file:
             arrays = dict(np.load(file, allow_pickle=False))
         train, test = (_as_pictures(key, arrays[key]) for key in ("train_images", "test_images"))
+        if train.shape[1] != test.shape[1]:
+            raise ValueError(f"train_images have {train.shape[1]} bands and test_images {test.shape[1]}")
         labels = [_as_labels(key, arrays, len(x)) for key, x in (("train_labels", train), ("test_labels", test))]
     except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
         raise UsageError(

@@ -67,17 +67,22 @@ def export(
     ours = state["denoise"]
     spectrograms = state.get(LogMelPatches.__qualname__, {})
     facts = ({"medium": "sound"} if spectrograms else {}) | _read_card(card) | spectrograms
-    described = pretrained.Card(
-        **facts,
-        name=Path(folder).resolve().name,
-        recipe=ours["recipe"],
-        commit=ours.get("commit") or commit(),
-        metrics={
-            "validation": {} if blend is not None else _validation(ours["metrics"], noise_level is not None),
-            "steps of the last training": int(state["global_step"]),
-            **({} if blend is None else {"blended": f"{share:g} of the earlier weights {Path(blend).name}"}),
-        },
-    )
+    if spectrograms and facts["medium"] != "sound":
+        raise UsageError(
+            f"The card {card} is for pictures and {checkpoint} was trained on spectrograms; give it `medium: sound`."
+        )
+    metrics = {
+        "validation": {} if blend is not None else _validation(ours["metrics"], noise_level is not None),
+        "steps of the last training": int(state["global_step"]),
+        **({} if blend is None else {"blended": f"{share:g} of the earlier weights {Path(blend).name}"}),
+    }
+    name = Path(folder).resolve().name
+    try:
+        described = pretrained.Card(
+            **facts, name=name, recipe=ours["recipe"], commit=ours.get("commit") or commit(), metrics=metrics
+        )
+    except ModelError as error:
+        raise UsageError(f"The card {card} has a wrong value: {error}") from error
     network, estimator = (_part(part, state, checkpoint) for part in ("network", "noise_level"))
     assert network is not None
     kind = type(network).__name__
@@ -97,6 +102,13 @@ def export(
     if blend is not None:
         _blend(network, estimator if noise_level is None else None, blend, share)
     return pretrained.save(folder, pretrained.Weights(network, estimator, described), overwrite)
+
+
+def as_model(folder: Path) -> str:
+    """A weights folder, and how `--model` finds it where a shipped name hides it."""
+    name = os.fspath(folder)
+    hidden = f"; use it as --model ./{name}, for {name} alone means the shipped weights"
+    return name + (hidden if name in pretrained.names() else "")
 
 
 def _validation(metrics: dict[str, Any], is_other_estimator: bool) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from denoise.corruptions.additive import Babble, Noise
-from denoise.corruptions.base import Corrupted
+from denoise.corruptions.base import Corrupted, Corruption
 from denoise.corruptions.sound import at_rate, sees
 from denoise.errors import UsageError
 from denoise.networks.stft import analyse, hop_length, synthesise
@@ -31,6 +31,7 @@ class Sounds(NamedTuple):
 class SoundRestoration(Restoration):
     """Train a network for spectra to undo what was done to sound; arguments as of `Restoration`.
 
+    Metrics of validation corruptions have their names in their own; pairs of files are validated as they are.
     `Noise` corruptions without a folder use the noise of the data module, `Babble` its voices, and in validations those
     that training never sees.
     """
@@ -56,7 +57,7 @@ class SoundRestoration(Restoration):
         """Corrupt, restore, compare; raises DenoiseError when the loss is no longer a number."""
         self.check_sounds(batch)
         generator = self.generator(batch.clean.device, self._number(batch_idx))
-        seen = self._seen(batch, "", generator)
+        seen = self._seen(batch, self.corruption, "", generator)
         restored = self._restored(seen.observed, batch.rate_hz)
         loss = self._compare(restored, seen, batch.rate_hz)
         self.log("train/loss", loss, prog_bar=True)
@@ -64,29 +65,32 @@ class SoundRestoration(Restoration):
         return self.checked(loss)
 
     def validation_step(self, batch: Sounds, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
-        """SI-SDR before and after, and the loss, of corruptions that are drawn alike each time."""
+        """SI-SDR before and after, and the loss, of every validation corruption, drawn alike each time."""
         self.check_sounds(batch)
-        seen = self._seen(batch, "held_", torch.Generator().manual_seed(1000 + batch_idx))
-        restored = self._restored(seen.observed, batch.rate_hz)
-        scores = {
-            "val/loss": self._compare(restored, seen, batch.rate_hz),
-            "val/si_sdr_noisy_db": _mean_si_sdr_db(seen.observed, seen.target),
-            "val/si_sdr_db": _mean_si_sdr_db(restored, seen.target),
-        }
-        self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
+        corruptions = self.validation_corruptions if batch.observed is None else {"validation": self.corruption}
+        for name, corruption in corruptions.items():
+            seen = self._seen(batch, corruption, "held_", torch.Generator().manual_seed(1000 + batch_idx))
+            restored = self._restored(seen.observed, batch.rate_hz)
+            which = "" if name == "validation" else f"_{name}"
+            scores = {
+                f"val/loss{which}": self._compare(restored, seen, batch.rate_hz),
+                f"val/si_sdr{which}_noisy_db": _mean_si_sdr_db(seen.observed, seen.target),
+                f"val/si_sdr{which}_db": _mean_si_sdr_db(restored, seen.target),
+            }
+            self.log_dict(scores, sync_dist=True, batch_size=len(batch.clean))
         return {}
 
-    def _seen(self, batch: Sounds, held: str, generator: torch.Generator) -> Corrupted:
+    def _seen(self, batch: Sounds, corruption: Corruption, held: str, generator: torch.Generator) -> Corrupted:
         if batch.observed is not None:
             return Corrupted(batch.observed, None, batch.clean)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         noise, voices = (getattr(data, held + what, None) for what in ("noise", "speech"))
-        for part in self.corruption.modules():
+        for part in corruption.modules():
             if isinstance(part, Noise) and part.folder is None:
                 part.recordings = noise
             elif isinstance(part, Babble):
                 part.recordings = voices
-        corruption = at_rate(self.corruption, batch.rate_hz)
+        corruption = at_rate(corruption, batch.rate_hz)
         return apply(corruption, draw(corruption, batch.clean, generator))
 
     def _restored(self, observed: Tensor, rate_hz: int) -> Tensor:

@@ -66,6 +66,7 @@ class MultiResolutionSTFT(nn.Module):
 
     Args:
         frames_s: lengths of the frames; each hops by a quarter of itself.
+            Excerpts of half of one, or less, raise UsageError.
     """
 
     rate_hz = 48_000
@@ -86,6 +87,11 @@ class MultiResolutionSTFT(nn.Module):
 
     def _magnitudes(self, signal: Tensor, seconds: float) -> Tensor:
         size = round(seconds * self.rate_hz)
+        if signal.shape[-1] <= size // 2:  # its ends are continued by so much of itself
+            raise UsageError(
+                f"Excerpts of {signal.shape[-1] / self.rate_hz:g} s are too short for a loss with frames of "
+                f"{seconds:g} s; train with a --data.excerpt_s above {seconds / 2:g}."
+            )
         window = torch.hann_window(size, device=signal.device)
         spectra = torch.stft(signal.flatten(0, 1), size, size // 4, window=window, return_complex=True)
         return (spectra.real.square() + spectra.imag.square() + 1e-5).sqrt()

@@ -104,6 +104,7 @@ def test_colour_and_floats(file: Path) -> None:
         ({"train_images": np.zeros((3, 5), np.uint8)}, r"train_images has shape \[3, 5\]"),
         ({"test_images": np.zeros((0, 5, 5), np.uint8)}, "test_images has shape"),
         ({"train_images": np.zeros((3, 5, 5), np.int32)}, "train_images holds int32"),
+        ({"train_images": np.zeros((3, 5, 4, 3), np.uint8)}, "train_images have 3 bands and test_images 1"),
         ({"train_images": np.full((3, 5, 5), 2.0)}, r"goes beyond 0\.\.1"),
         ({"train_images": np.full((3, 5, 5), np.nan)}, r"goes beyond 0\.\.1"),
         ({"train_labels": np.zeros(3, np.uint8)}, r"train_labels has shape \[3\] for 10 pictures"),

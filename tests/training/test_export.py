@@ -10,6 +10,7 @@ from denoise.errors import ModelError, UsageError
 from denoise.networks import Autoencoder, InpaintingUNet, NoiseLevel, SpectralUNet, UNet, describe
 from denoise.training.export import export
 from denoise.training.logmel import LogMelPatches
+from tests.conftest import run
 
 CARD = {
     "summary": "Removes nothing.",
@@ -75,6 +76,20 @@ def test_weights_know_the_spectrograms_they_are_for(tmp_path: Path, card: Path) 
     checkpoint = _checkpoint(tmp_path, Autoencoder(channels=1, widths=(4,), code=2), LogMelPatches=how)
     found = pretrained.load(export(checkpoint, tmp_path / "out", card)).card
     assert (found.medium, found.rate_hz, found.bands) == ("sound", 8000, 40)
+    card.write_text(yaml.safe_dump(CARD | {"medium": "image"}))
+    with pytest.raises(
+        UsageError, match=r"is for pictures and .* was trained on spectrograms; give it `medium: sound`"
+    ):
+        export(checkpoint, tmp_path / "other", card)
+
+
+def test_weights_that_a_shipped_name_hides_are_told_of(
+    tmp_path: Path, card: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, told in (("photo", "photo; use it as --model ./photo, for photo alone means the"), ("mine", "mine\n")):
+        assert run(monkeypatch, "export-weights", _checkpoint(tmp_path), "-o", folder, "--card", card) == 0
+        assert capsys.readouterr().out.startswith(f"Wrote {told}")
 
 
 def test_the_estimator_may_come_from_other_weights(tmp_path: Path, card: Path) -> None:
@@ -157,6 +172,11 @@ def test_no_card_no_weights(tmp_path: Path) -> None:
         (yaml.safe_dump({**CARD, "licence": ["MIT"]}), "licence of .* is no text"),
         (yaml.safe_dump({**CARD, "data": 2024}), "neither a text nor a list"),
         (yaml.safe_dump({**CARD, "limits": True}), "neither a text nor a list"),
+        (
+            yaml.safe_dump({**CARD, "statistic": "mean"}),
+            "card.yaml has a wrong value: Statistic 'mean' of out is neither",
+        ),
+        (yaml.safe_dump({**CARD, "hole_px": -1}), "card.yaml has a wrong value: Hole_px -1 of out"),
         ("just words", "no names with values"),
         ("a: [", "cannot be read"),
         (None, "cannot be read"),

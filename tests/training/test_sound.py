@@ -123,6 +123,19 @@ def test_validation_is_drawn_alike_each_time() -> None:
     assert module.logged != first
 
 
+def test_every_validation_corruption_is_measured() -> None:
+    loud, weak = Noise(0.0), Noise(30.0)
+    module = _module(validation_corruptions={"loud": loud, "weak": weak})
+    module.validation_step(_sounds(), 0)
+    names = {f"val/{what}" for what in ("loss_loud", "loss_weak", "si_sdr_loud_db", "si_sdr_weak_db")}
+    assert set(module.logged) == names | {"val/si_sdr_loud_noisy_db", "val/si_sdr_weak_noisy_db"}
+    assert module.logged["val/si_sdr_weak_noisy_db"] > module.logged["val/si_sdr_loud_noisy_db"] + 20
+    assert loud.recordings is weak.recordings is module.trainer.datamodule.held_noise
+    pairs = _module(validation_corruptions={"loud": loud})
+    pairs.validation_step(Sounds(_sounds().clean, 16_000, _sounds().clean), 0)
+    assert set(pairs.logged) == {"val/loss", "val/si_sdr_noisy_db", "val/si_sdr_db"}
+
+
 def test_validation_hears_noise_that_training_never_does() -> None:
     noise, own = Noise(), Noise(folder="somewhere")
     module = _module(corruption=Compose([Gain(), OneOf([noise, Identity()])]))

@@ -147,3 +147,10 @@ def test_the_rate_reaches_every_part() -> None:
     loss = at_rate(WeightedSum([CompressedSpectrum(), MultiResolutionSTFT(), SISDR()], [1, 1, 1]), 8000)
     assert [part.rate_hz for part in loss.losses if hasattr(part, "rate_hz")] == [8000, 8000]
     assert CompressedSpectrum().rate_hz == 48_000
+
+
+def test_what_is_too_short_for_the_frames_is_told() -> None:
+    loss = at_rate(MultiResolutionSTFT(), 16_000)
+    assert loss(torch.rand(1, 1, 513), torch.rand(1, 1, 513)).isfinite()
+    with pytest.raises(UsageError, match=r"Excerpts of 0\.032 s are too short .* --data\.excerpt_s above 0\.032"):
+        loss(torch.rand(1, 1, 512), torch.rand(1, 1, 512))
