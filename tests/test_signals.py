@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from denoise.__main__ import main as begin
 from denoise.cli import main
 
 WRITES = """
@@ -39,3 +40,18 @@ def test_it_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match="143"):
         main()
     assert "stopped; finished files are complete" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_command_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "denoise.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "denoise.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit, match="130"):
+        begin()
+    assert not capsys.readouterr().err

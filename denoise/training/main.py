@@ -139,6 +139,8 @@ def train(arguments: Sequence[str]) -> None:
         cli.trainer.callbacks = [SaveAtEnd(), *callbacks, stop]  # type: ignore[attr-defined]
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+        except MisconfigurationException as error:  # such as a metric to watch that nobody measures
+            raise UsageError(f"The recipe cannot be run so: {_in_one_line(error)}") from error
         except LostWorkerError as lost:
             raise stop.stopped() if stop.signum else DenoiseError(f"{lost} As for now, {stop.fate}.") from lost
         except SystemExit as ended:  # Lightning's answer to signals before the first step, and to a second Ctrl-C

@@ -28,3 +28,12 @@ def test_what_lightning_would_not_refuse_in_a_sentence(folder: Path, options: li
 def test_a_picture_is_no_recipe(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"pictures/a\.png is no text; give a YAML file"):
         train(["pictures/a.png"])
+
+
+def test_a_metric_to_watch_that_nobody_measures(folder: Path) -> None:
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("save_top_k: -1", "save_top_k: 1, monitor: val/nothing"))
+    with pytest.raises(
+        UsageError, match=r"The recipe cannot be run so: .*val/nothing.* could not find the monitored key"
+    ):
+        train(["tiny.yaml", "--data.root", "pictures"])
