@@ -142,7 +142,7 @@ def train(arguments: Sequence[str]) -> None:
         except MisconfigurationException as error:  # such as a metric to watch that nobody measures
             raise UsageError(f"The recipe cannot be run so: {_in_one_line(error)}") from error
         except LostWorkerError as lost:
-            raise stop.stopped() if stop.signum else DenoiseError(f"{lost} As for now, {stop.fate}.") from lost
+            raise stop.stopped() if stop.signum else DenoiseError(f"{lost} Now {stop.fate}.") from lost
         except SystemExit as ended:  # Lightning's answer to signals before the first step, and to a second Ctrl-C
             newest = newest_checkpoint(cli.trainer)
             advice = f"; go on from its last checkpoint with --ckpt_path {newest}" if newest else ""

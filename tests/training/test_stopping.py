@@ -68,7 +68,7 @@ def test_nohup_stays_and_a_lost_worker_has_the_step_saved(folder: Path) -> None:
     told = errors.decode().splitlines()[-1]
     step = torch.load(last, weights_only=True)["global_step"]
     assert told.startswith("denoise: A process that makes batches was ended from outside, perhaps for want of memory;")
-    assert told.endswith(f"step {step} is saved as {last}; go on with --ckpt_path last.")
+    assert told.endswith(f"Now step {step} is saved as {last}; go on with --ckpt_path last.")
     assert b"Traceback" not in errors
 
 
