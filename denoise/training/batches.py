@@ -91,13 +91,20 @@ class _Loader(DataLoader[Any]):
             signal.signal(signal.SIGCHLD, before)
         try:
             yield from batches
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):  # an error of the worker's own
+        except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+            if not _is_of_lost_worker(error):
                 raise
             raise LostWorkerError(
                 "A process that makes batches was ended from outside, perhaps for want of memory; train with fewer "
                 "--data.workers."
             ) from error
+
+
+def _is_of_lost_worker(error: Exception) -> bool:
+    """What PyTorch says of one, or how the memory that it shared is missing; no error of a worker's own."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker (pid")
+    return "in DataLoader worker process" not in str(error)
 
 
 class _Shared(IterableDataset[Any]):

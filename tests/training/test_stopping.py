@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.utils.data import DataLoader
 
 from denoise.training import stopping
+from denoise.training.batches import Endless, LostWorkerError, load
 from denoise.training.main import PACKAGE
 from tests.conftest import run
 
@@ -107,3 +110,28 @@ def test_a_second_ctrl_c_does_not_cut_the_save_short(
 )
 def test_what_ended_a_training(ended: SystemExit, signum: int) -> None:
     assert stopping.what_ended(ended) == signum
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), LostWorkerError),
+        (ConnectionResetError(104, "Connection reset by peer"), LostWorkerError),
+        (FileNotFoundError(2, "No such file or directory"), LostWorkerError),
+        (EOFError(), LostWorkerError),
+        (RuntimeError("Caught RuntimeError in DataLoader worker process 0."), RuntimeError),
+        (FileNotFoundError("Caught FileNotFoundError in DataLoader worker process 0."), FileNotFoundError),
+    ],
+)
+def test_a_lost_worker_is_told_from_its_errors(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
+) -> None:
+    def broken(_: object) -> Iterator[object]:
+        yield 1
+        raise error
+
+    monkeypatch.setattr(DataLoader, "__iter__", broken)
+    batches = iter(load(Endless(None), 1))  # type: ignore[arg-type]
+    assert next(batches) == 1
+    with pytest.raises(raised):
+        next(batches)
