@@ -20,6 +20,7 @@ from torch import Tensor
 
 from denoise.corruptions.spec import parse
 from denoise.evaluation.metrics import psnr_db
+from denoise.windows import rows_of
 
 CORRUPTIONS = [
     "jpeg:quality=95",
@@ -31,6 +32,7 @@ CORRUPTIONS = [
 WORDS = "Wherever one looks, letters: agWQ5& lie (1,024 of them) on each line; {}. "
 SIDES = 640, 480
 DPI = 100
+COLUMNS = ("page", "level", "estimated", "damaged dB", "restored dB", "level told dB")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = []
         for number, (name, clean) in enumerate(drawn.items()):
             seen = parse(spec)(clean[None], torch.Generator().manual_seed(number))
-            observed, level = seen.observed[0], 255 * float(seen.condition.mean())
+            observed = (255 * seen.observed[0].clamp(0, 1)).round() / 255  # as files hold it
+            level = 255 * float(seen.condition.mean())
             restored, told = restorer(observed), restorer(observed, sigma=level)
-            estimate = restorer.estimate(lambda a, b, x=observed: x[:, a:b], observed.shape).sigma
+            estimate = restorer.estimate(rows_of(observed), observed.shape).sigma
             scores = (psnr_db(one, clean) for one in (observed, restored, told))
             found.append(dict(zip(COLUMNS, (name, level, estimate, *scores), strict=True)))
         report(found, spec)
@@ -59,9 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lost[spec] = f"{np.mean(changes):+.1f} dB on average, {min(changes):+.1f} dB at worst"
         record(chosen.model, "drawn pages, change of PSNR", lost)
     write_json(chosen.json, model=repr(restorer), rows=rows)
-
-
-COLUMNS = ("page", "level", "estimated", "damaged dB", "restored dB", "level told dB")
 
 
 def pages() -> dict[str, Tensor]:
