@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     restorer = load_for("image", chosen.model, dtype=chosen.dtype)
     drawn = pages()
     rows: list[dict[str, Any]] = []
+    means = []
     for spec in chosen.corruptions:
         found = []
         for number, (name, clean) in enumerate(drawn.items()):
@@ -55,13 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(dict(zip(COLUMNS, (name, level, estimate, *scores), strict=True)))
         report(found, spec)
         rows += [{"corruption": spec, **row} for row in found]
+        change, worst = min((row["restored dB"] - row["damaged dB"], row["page"]) for row in found)
+        mean = {column: round(fmean(row[column] for row in found), 2) for column in COLUMNS[3:]}
+        means.append({"corruption": spec, **mean, "worst change dB": round(change, 2), "of": worst})
+    report(means, f"mean of {len(drawn)} pages")
     if chosen.record:
-        lost = {}
-        for spec in chosen.corruptions:
-            changes = [row["restored dB"] - row["damaged dB"] for row in rows if row["corruption"] == spec]
-            lost[spec] = f"{np.mean(changes):+.1f} dB on average, {min(changes):+.1f} dB at worst"
-        record(chosen.model, "drawn pages, change of PSNR", lost)
-    write_json(chosen.json, model=repr(restorer), rows=rows)
+        figures = {mean["corruption"]: f"{mean['damaged dB']:.2f} -> {mean['restored dB']:.2f} dB" for mean in means}
+        record(chosen.model, "drawn pages", figures)
+    write_json(chosen.json, model=repr(restorer), means=means, rows=rows)
 
 
 def pages() -> dict[str, Tensor]:
