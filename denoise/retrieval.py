@@ -6,9 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from denoise.devices import from_cpu
 from denoise.errors import DenoiseError, UsageError, naming
 from denoise.media.folders import check_folder, files_below
 from denoise.media.image import is_image
@@ -36,6 +38,7 @@ class IndexReport:
     seconds: float = 0.0
 
 
+@from_cpu
 def index(
     folder: PathLike, out: PathLike, model: PathLike | None = None, progress: Progress | None = None
 ) -> IndexReport:
@@ -77,17 +80,14 @@ def index(
 
     report = IndexReport(os.fspath(store))
     report.removed = sorted(set(book.files) - set(found))
-    for name in report.removed:
-        book.remove(name)
+    changed = {name for name, stamp in found.items() if name in book.files and book.files[name]["stamp"] != stamp}
+    book.remove([*report.removed, *changed])
     for done, (name, stamp) in enumerate(found.items()):
         if progress is not None:
             progress(done, len(found), name)
-        known = book.files.get(name)
-        if known is not None and known["stamp"] == stamp:
+        if name in book.files:
             report.unchanged += 1
             continue
-        if known is not None:
-            book.remove(name)
         try:
             picture = coder.read(folder / name)
         except DenoiseError as error:
@@ -95,7 +95,7 @@ def index(
             continue
         patches = coder.patches(picture)
         book.add(name, stamp, {"whole": coder.whole(picture), "patches": patches.vectors}, patches.boxes)
-        (report.added if known is None else report.changed).append(name)
+        (report.changed if name in changed else report.added).append(name)
     if not book.vectors:
         reason = naming(*next(iter(report.failures.items())))
         raise UsageError(f"None of the pictures in {folder} can be read. {reason}")
@@ -107,6 +107,7 @@ def index(
     return report
 
 
+@from_cpu
 def search(
     query: Any,
     index: PathLike,
@@ -135,8 +136,8 @@ def search(
     """
     faiss()
     store = Path(index)
-    if k < 1:
-        raise UsageError(f"k={k} is not allowed: give a number of at least 1.")
+    if not isinstance(k, Integral) or k < 1:
+        raise UsageError(f"k={k} is not allowed: give a whole number of at least 1.")
     if sheet is not None:
         check_sheet(Path(sheet), overwrite)
     book = Book.read(store, ["patches" if patches else "whole"])
@@ -144,9 +145,9 @@ def search(
     book.check(coder, store)
     picture = coder.read(query)
     if patches:
-        hits = book.nearest_patches(coder.patches(picture, fine=8, coarsest=3, most=4 * MOST_PATCHES).vectors, k)
+        hits = book.nearest_patches(coder.patches(picture, fine=8, coarsest=3, most=4 * MOST_PATCHES).vectors, int(k))
     else:
-        hits = book.nearest(coder.whole(picture), k)
+        hits = book.nearest(coder.whole(picture), int(k))
     if sheet is not None:
         write_sheet(query, [(hit.path, f"{hit.distance:.3g}", hit.box) for hit in hits], Path(sheet))
     return hits

@@ -113,12 +113,12 @@ class Book:
         self.next += 1 + len(boxes)
         self.changed = True
 
-    def remove(self, name: str) -> None:
-        """Take a file out, with its vectors."""
-        file = self.files.pop(name)
-        for kind in KINDS:
-            self.vectors[kind].remove_ids(_numbers(file, kind))
-        self.changed = True
+    def remove(self, names: Sequence[str]) -> None:
+        """Take files out, with their vectors: all at once, for each time all others are moved."""
+        files = [self.files.pop(name) for name in names]
+        for kind in KINDS if files else ():
+            self.vectors[kind].remove_ids(np.concatenate([_numbers(file, kind) for file in files]))
+        self.changed |= bool(files)
 
     def write(self, store: Path) -> None:
         """Put it all into a folder; raises MediaError when that fails."""

@@ -16,7 +16,9 @@ from denoise import pretrained
 from denoise.arrays import to_tensor
 from denoise.errors import UsageError
 from denoise.media.image import open_image
+from denoise.media.image_formats import upright
 from denoise.media.image_frame import pillow_frame
+from denoise.media.image_metadata import ORIENTATION, parse_exif
 from denoise.networks.autoencoder import Autoencoder
 
 MOST_PATCHES = 1024
@@ -141,7 +143,8 @@ def as_seen(picture: Any) -> Tensor:
     if len(batch) != 1:
         raise UsageError(f"A batch of {len(batch)} pictures was given; search for one at a time.")
     if isinstance(picture, Image.Image):
-        return torch.from_numpy(pillow_frame(picture, 8).seen(0, picture.height))
+        turned = upright(picture, parse_exif(picture.info.get("exif", b"")).get(ORIENTATION, 1))
+        return torch.from_numpy(pillow_frame(turned, 8).seen(0, turned.height))
     return batch[0].expand(3, -1, -1)
 
 

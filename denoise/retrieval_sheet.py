@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from denoise.compare import as_picture
 from denoise.errors import DenoiseError, UsageError
@@ -59,10 +59,12 @@ def _thumbnail(source: Any, box: tuple[int, int, int, int] | None) -> Image.Imag
     except DenoiseError:
         return Image.new("RGB", (_SIDE_PX, _SIDE_PX), "#e5e7eb")
     method = Image.Resampling.NEAREST if max(full.size) < _SIDE_PX else Image.Resampling.LANCZOS
-    small = ImageOps.contain(full, (_SIDE_PX, _SIDE_PX), method)
+    share = _SIDE_PX / max(full.size)
+    small = full.resize([max(1, round(side * share)) for side in full.size], method)
     if box is not None:
         across, down = small.width / full.width, small.height / full.height
-        frame = (box[0] * across, box[1] * down, box[2] * across - 1, box[3] * down - 1)
+        left, top = box[0] * across, box[1] * down
+        frame = (left, top, max(left, box[2] * across - 1), max(top, box[3] * down - 1))
         ImageDraw.Draw(small).rectangle(frame, outline="#ea580c", width=2)
     return small
 

@@ -161,6 +161,18 @@ def test_the_sheet_shows_query_and_hits(photos: Path, model: Path, tmp_path: Pat
     assert np.array_equal(np.asarray(Image.open(photos / "inner" / "1.png")), _picture(1))
 
 
+@pytest.mark.parametrize("shape", [(16, 6000, 3), (6000, 16, 3)])
+def test_the_sheet_shows_pictures_that_are_hardly_more_than_a_line(
+    model: Path, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    (tmp_path / "thin").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).save(tmp_path / "thin" / "line.png")
+    index(tmp_path / "thin", tmp_path / "index", model)
+    sheet = tmp_path / "sheet.png"
+    for patches in (False, True):
+        assert search(tmp_path / "thin" / "line.png", tmp_path / "index", 1, patches, sheet=sheet, overwrite=True)
+
+
 def test_unreadable_pictures_are_named_and_the_rest_is_indexed(photos: Path, model: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes(b"no picture")
     report = index(photos, tmp_path / "index", model)
@@ -195,8 +207,10 @@ def test_what_cannot_be_done_is_said(photos: Path, model: Path, tmp_path: Path, 
         search(photos / "0.png", out, model=other)
     with pytest.raises(UsageError, match="is of"):
         index(tmp_path / "empty", out, model)
-    with pytest.raises(UsageError, match="k=0"):
-        search(photos / "0.png", out, k=0)
+    for number in (0, 2.5, "3"):
+        with pytest.raises(UsageError, match=f"k={number} is not allowed"):
+            search(photos / "0.png", out, k=number)  # type: ignore[arg-type]
+    assert len(search(photos / "0.png", out, k=np.int64(2))) == 2  # type: ignore[arg-type]
     with pytest.raises(UsageError):
         search(tmp_path / "missing.png", out)
 
@@ -236,6 +250,8 @@ def test_photos_are_compared_upright(photos: Path, model: Path, tmp_path: Path) 
     index(photos, tmp_path / "index", model)
     (hit,) = search(upright, tmp_path / "index", 1)
     assert Path(hit.path).name == "phone.png" and hit.distance == pytest.approx(0, abs=1e-3)
+    with Image.open(photos / "phone.png") as lying:
+        assert search(lying, tmp_path / "index", 1) == [hit]
     (hit,) = search(upright[80:, :], tmp_path / "index", 1, patches=True)
     assert Path(hit.path).name == "phone.png" and hit.box is not None and hit.box[3] > 80
     _save_lying(photos / "half.png", np.repeat(np.uint8([[[255, 0, 0]], [[0, 0, 255]]]), 8, 0).repeat(16, 1))
@@ -316,6 +332,16 @@ def test_what_is_transparent_is_white(model: Path, tmp_path: Path) -> None:
     coder = Coder(model)
     for query in (tmp_path / "cut out.png", image):
         torch.testing.assert_close(coder.read(query), coder.read(shown))
+
+
+def test_the_callers_default_device_changes_nothing(photos: Path, model: Path, tmp_path: Path) -> None:
+    torch.set_default_device("meta")
+    try:
+        index(photos, tmp_path / "index", model)
+        hits = [search(photos / "0.png", tmp_path / "index", 1, patches) for patches in (False, True)]
+    finally:
+        torch.set_default_device(None)
+    assert [hit.path for (hit,) in hits] == [str(photos / "0.png")] * 2
 
 
 def test_one_picture_at_a_time(photos: Path, model: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,10 +27,18 @@ def test_a_book_is_read_as_it_was_written(store: Path) -> None:
     assert (book.folder, book.model, book.digest, book.changed) == ("photos", "weights", "digest", False)
     (hit,) = book.nearest(torch.from_numpy(book.vectors["whole"].reconstruct(3))[None], 1)
     assert (hit.path, hit.distance) == ("photos/1.png", 0)
-    book.remove("1.png")
+    book.remove(["1.png"])
     assert book.changed
     book.write(store)
     assert sorted(Book.read(store).files) == ["0.png", "2.png"]
+
+
+def test_all_that_is_gone_is_taken_out_at_once(store: Path) -> None:
+    """Each time, all that stay are moved: one by one, a large index would take hours."""
+    book, calls = Book.read(store), []
+    book.vectors = {kind: SimpleNamespace(remove_ids=lambda numbers: calls.append(list(numbers))) for kind in KINDS}
+    book.remove(["0.png", "2.png"])
+    assert list(book.files) == ["1.png"] and sorted(calls) == [[0, 6], [1, 2, 7, 8]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
