@@ -1,5 +1,6 @@
 import json
 import re
+import signal
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,13 +9,13 @@ import torch
 from PIL import Image
 
 from denoise.corruptions.image import Gaussian
-from denoise.errors import MediaError, UsageError
+from denoise.errors import UsageError
 from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.penalties import KLCode
 from denoise.tour import Tour, digits, figures, plane, write_tour
 from denoise.tour.training import TRAININGS, Trainings
 from denoise.training.arrays import load_digits
-from denoise.training.autoencoders import DenoisingAutoencoder
+from denoise.training.autoencoders import DenoisingAutoencoder, UndercompleteAutoencoder
 
 
 class _Page(HTMLParser):
@@ -101,7 +102,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file"):
         write_tour(tmp_path / "file", 0.01)
-    with pytest.raises(MediaError, match="cannot be made"):
+    with pytest.raises(UsageError, match="is a file"):
         write_tour(tmp_path / "file" / "below", 0.01)
     for effort in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="effort"):
@@ -156,6 +157,17 @@ def test_overlap_is_the_jaccard_index_over_unlike_pairs() -> None:
 def test_the_same_seed_trains_the_same() -> None:
     first, second = (plane.memorise(Trainings(0.005, seed=3)) for _ in range(2))
     assert first.line.equal(second.line)
+
+
+def test_ctrl_c_is_no_failed_work() -> None:
+    def interrupt(_network: Autoencoder, _step: int) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    module = UndercompleteAutoencoder(Autoencoder(1, widths=(), code=3, side=8))
+    with pytest.raises(KeyboardInterrupt):
+        Trainings().fit(module, torch.rand(4, 1, 8, 8), 20, interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_another_seed_draws_another_corruption() -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from denoise.errors import UsageError
 from denoise.media.atomic import replacing
-from denoise.media.folders import make_folder
+from denoise.media.folders import check_folder, make_folder
 from denoise.options import check_seed
 from denoise.progress import Progress
 from denoise.tour import page
@@ -53,8 +53,8 @@ def write_tour(
         progress: told how far the work is.
 
     Raises:
-        UsageError: `effort` is not positive, `seed` is out of range, or `out` is a file or would lose one that is
-            not of a tour.
+        UsageError: `effort` is not positive, `seed` is out of range, or `out` is no folder to write to or would lose
+            a file that is not of a tour.
         MediaError: the folder or a file cannot be written.
     """
     if not 0 < effort < float("inf"):
@@ -62,8 +62,7 @@ def write_tour(
     check_seed(seed)
     require_within("seed", seed, 0, MOST_SEED)
     folder, began = Path(out), time.perf_counter()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder to write the tour to.")
+    check_folder(folder)
     _check_files(folder)
     make_folder(folder)
     split = load_digits()

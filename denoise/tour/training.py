@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +70,8 @@ class Trainings:
                 barebones=True,  # nothing is logged, which takes longer than these steps themselves
                 callbacks=[_Watch(watch)] if watch else [],
             )
-            trainer.fit(module, torch.utils.data.DataLoader(_Batches(examples, self.seed), batch_size=None))
+            with interruptible():
+                trainer.fit(module, torch.utils.data.DataLoader(_Batches(examples, self.seed), batch_size=None))
         self.steps += steps
         self.count += 1
         return module.network.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
@@ -92,6 +95,20 @@ class _Watch(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
         with torch.no_grad():
             self.watch(module.network, trainer.global_step)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as it is elsewhere: Lightning makes an exit of it, as if the work had failed, and has it ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            if threading.current_thread() is threading.main_thread():  # no other may
+                signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from ended
+        raise
 
 
 @contextmanager
