@@ -7,14 +7,15 @@ import io
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
 
 from denoise.detection_maps import BANK, Examiner, Maps, Score, combined, write_picture_map, write_sound_map
-from denoise.errors import DenoiseError, MediaError, UsageError
+from denoise.devices import from_cpu
+from denoise.errors import DenoiseError, MediaError, UsageError, naming
 from denoise.media.atomic import replacing
 from denoise.media.audio import is_audio
 from denoise.media.folders import check_folder, files_below, make_folder
@@ -70,6 +71,7 @@ class Detection:
         return sorted((found for found in self.findings if found.anomaly), key=lambda found: -found.value)
 
 
+@from_cpu
 def detect(
     model: PathLike,
     data: PathLike,
@@ -125,7 +127,7 @@ def detect(
         raise UsageError(f"bands={bands} is not allowed; give those of the spectrograms that the model saw.")
     if rate_hz is not None:
         check_rate(rate_hz)
-    check_seed(seed)
+    seed = check_seed(seed)
     if not data.exists():
         raise UsageError(f"There is no file or folder {data}; check the name.")
     _check_table(out / "scores.csv")
@@ -146,7 +148,10 @@ def detect(
     shuffled = [usual[k] for k in order]
     remembered = work.remember(shuffled[:half], seed)
     calibration, brightest = work.calibrate(shuffled[half:])
-    threshold = conformal_threshold(calibration, false_alarm_rate)
+    try:
+        threshold = conformal_threshold(calibration, false_alarm_rate)
+    except UsageError as too_few:  # there were enough
+        raise UsageError(f"{too_few} Not all that are there are usable. {work.reason()}") from None
 
     findings = []
     for path in judged:
@@ -220,6 +225,10 @@ class _Work:
         """A file below the folder to judge by its place in it, another one by its path."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
+    def reason(self) -> str:
+        """Why the first of the failures is one."""
+        return naming(*astuple(self.failures[0]))
+
     def read(self, path: Path) -> torch.Tensor | None:
         """The signal of a file, or None where there is none."""
         self.done += 1
@@ -241,7 +250,7 @@ class _Work:
                 codes = self.examiner.codes(signal)
                 known.append(codes[torch.randperm(len(codes), generator=generator)[:share]])
         if not known:
-            raise UsageError(f"None of {len(paths)} normal files to measure distances from is usable; give others.")
+            raise UsageError(f"None of {len(paths)} normal files to measure distances from is usable. {self.reason()}")
         self.examiner.bank = torch.cat(known)[:BANK]
         return len(known)
 

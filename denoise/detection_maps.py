@@ -20,6 +20,7 @@ from denoise.networks.autoencoder import Autoencoder
 from denoise.networks.logmel import RANGE_DB, log_mel
 from denoise.networks.stft import HOP_S, hop_length
 from denoise.pretrained import load
+from denoise.sound import LOUDEST
 from denoise.windows import Windows, spans
 
 Score = Literal["error", "code", "both"]
@@ -85,6 +86,8 @@ class Examiner:
 
     def _told(self, what: str, asked: int | None, usual: int) -> int:
         known: int = getattr(self.card, what)
+        if asked is not None and self.card.medium != "sound":
+            raise UsageError(f"{self.card.name} is for pictures and {what} is of sound; leave it out.")
         if known and asked not in (None, known):
             raise UsageError(f"{self.card.name} saw spectrograms with {what}={known}, not {asked}; leave it out.")
         return known or asked or usual
@@ -112,13 +115,15 @@ class Examiner:
             loudest, parts = 0.0, []
             for start in range(0, length, 60 * own_hz):
                 block = recording.read(start, min(start + 60 * own_hz, length))
-                loudest = max(loudest, float(np.abs(block).max()))
+                loudest = max(loudest, peak := float(np.abs(block).max()))
+                if not peak <= LOUDEST:  # NaN as well
+                    raise MediaError(f"{path} is not finite, or absurdly loud; there is nothing to judge.")
                 parts.append(block.mean(0))
         if self.rate_hz > 1.1 * own_hz:
             raise MediaError(f"{path} has a rate of {own_hz} Hz; {self.card.name} needs at least {self.rate_hz} Hz.")
         sound = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        if not (sound.any() and np.isfinite(sound).all()):
-            raise MediaError(f"{path} is empty, silent or not finite; there is nothing to judge.")
+        if not sound.any():
+            raise MediaError(f"{path} is empty or silent; there is nothing to judge.")
         if own_hz != self.rate_hz:
             sound = librosa.resample(sound, orig_sr=own_hz, target_sr=self.rate_hz, res_type="soxr_hq")
         signal = torch.from_numpy(sound)[None]
@@ -169,7 +174,7 @@ class Examiner:
         codes: Tensor | None = None
         for _, (rows, columns), _, code in self._windows(extended):
             if codes is None:
-                codes = torch.empty(len(code), *_cells(extended, stride))
+                codes = code.new_empty(len(code), *_cells(extended, stride), device="cpu")
             codes[:, rows, columns] = code.cpu()
         assert codes is not None
         return _inside(codes, signal, self._margin(signal), stride).flatten(1).T
@@ -179,8 +184,8 @@ class Examiner:
         assert self.bank is not None
         bank = self.bank.to(self.device)
         extended, stride = self._extended(signal), self.network.stride
-        errors = torch.empty(extended.shape[-2:])
-        distances = torch.empty(_cells(extended, stride))
+        errors = signal.new_empty(extended.shape[-2:])
+        distances = signal.new_empty(_cells(extended, stride))
         for pixels, cells, error, code in self._windows(extended):
             errors[pixels] = error
             distances[cells] = code_distance(code.flatten(1).T, bank).view(code.shape[1:]).cpu()

@@ -134,10 +134,11 @@ def check_strength(strength: float) -> None:
         raise UsageError(f"Strength {strength!r} is out of range; give a number from 0 (unchanged) to 1.")
 
 
-def check_seed(seed: int) -> None:
-    """Raise UsageError for a number that no generator begins with."""
+def check_seed(seed: int) -> int:
+    """The seed as generators take it; raises UsageError for a number that none begins with."""
     if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
         raise UsageError(f"Seed {seed!r} is out of range; give a whole number from 0 to 2^63 - 1.")
+    return int(seed)
 
 
 def check_attenuation(attenuation_db: float) -> None:

@@ -280,8 +280,7 @@ def corrupt_file(
     if spec is None:
         spec = DAMAGE["sound" if is_audio(source) else "image"]
     corruption = parse(spec)
-    check_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     source, target = Path(source), Path(target)
     with _memory_for(source, "damage it less, or on a larger machine"):
         if is_audio(source):

@@ -357,11 +357,46 @@ def test_refusals(pictures: Path, tmp_path: Path) -> None:
         ({"normal": pictures / "line" / "bad 0.png"}, "at least two"),
         ({"data": pictures / "normal", "normal": pictures / "normal"}, "all pictures in it are normal ones"),
         ({"data": tmp_path / "m", "normal": pictures / "normal"}, "it holds no pictures"),
+        ({"rate_hz": 16_000}, "for pictures and rate_hz is of sound"),
+        ({"bands": 64}, "for pictures and bands is of sound"),
     ]
     for changes, message in options:
         with pytest.raises(UsageError, match=message):
             detect(**{"model": weights, "data": pictures, "out": tmp_path / "out", **changes})
     assert not (tmp_path / "out").exists()
+
+
+def test_unusable_normal_files_are_told_with_the_reason(pictures: Path, tmp_path: Path) -> None:
+    files = sorted((pictures / "normal").iterdir())
+    for path in files[20:]:
+        path.write_bytes(b"none")
+    with pytest.raises(UsageError, match=r"promise a false-alarm rate.*png is not a picture"):
+        detect(_weights(tmp_path / "m"), pictures, tmp_path / "out")
+    for path in files:
+        path.write_bytes(b"none")
+    with pytest.raises(UsageError, match=r"None of 25 normal files.*png is not a picture"):
+        detect(_weights(tmp_path / "m"), pictures, tmp_path / "out")
+
+
+def test_the_callers_defaults_change_nothing(pictures: Path, tmp_path: Path) -> None:
+    weights = _weights(tmp_path / "m")
+    found = [detect(weights, pictures, tmp_path / "out", seed=np.int64(3))]  # type: ignore[arg-type]
+    torch.set_default_device("meta")
+    torch.set_default_dtype(torch.float64)
+    try:
+        found.append(detect(weights, pictures, tmp_path / "out", seed=3))
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert found[0] == found[1]
+
+
+def test_recordings_that_are_no_sound_are_not_judged(tmp_path: Path) -> None:
+    examiner = Examiner(_weights(tmp_path / "m", "sound"), device="cpu")
+    for sides in ((np.inf, -np.inf), (3e38, 3e38), (np.nan, 0)):
+        soundfile.write(tmp_path / "none.wav", np.full((9000, 2), sides, np.float32), 16_000, subtype="FLOAT")
+        with pytest.raises(MediaError, match="not finite, or absurdly loud"):
+            examiner.read(tmp_path / "none.wav")
 
 
 def test_recordings_with_nothing_in_the_band_are_not_judged(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def write_tour(
     """
     if not 0 < effort < float("inf"):
         raise UsageError(f"effort={effort} is not allowed: give a number above 0, 1 for the whole tour.")
-    check_seed(seed)
+    seed = check_seed(seed)
     require_within("seed", seed, 0, MOST_SEED)
     folder, began = Path(out), time.perf_counter()
     check_folder(folder)
