@@ -216,8 +216,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
-    metrics = json.loads(_read_bytes(path)) if path.is_file() else {}
-    return dict(metrics)
+    try:
+        return dict(json.loads(_read_bytes(path)) if path.is_file() else {})
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path} holds no valid metrics: {error}; export the weights again.") from error
 
 
 def _read_bytes(path: Path) -> bytes:

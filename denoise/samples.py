@@ -13,7 +13,7 @@ from torch import Tensor
 from denoise.corruptions.spec import parse
 from denoise.errors import UsageError
 from denoise.media.atomic import replacing
-from denoise.media.folders import make_folder
+from denoise.media.folders import check_folder, make_folder
 
 CORRUPTION = "camera:iso=6400"
 HOLES = "scratches:share=0.02+text:size_px=16..28,share=0.04"
@@ -25,11 +25,12 @@ def write_samples(folder: Path) -> list[Path]:
     `photo.png` has camera noise, `scratched.png` holes that are white in `mask.png`, `photo.clean.png` neither.
 
     Raises:
-        UsageError: a file of that name exists and is not the sample.
+        UsageError: a file of that name exists and is not the sample, or the folder is no place to write to.
         MediaError: the folder or a file cannot be written.
     """
     from sklearn.datasets import load_sample_image
 
+    check_folder(folder)
     clean = np.asarray(load_sample_image("china.jpg"))
     batch = torch.from_numpy(clean.transpose(2, 0, 1).astype(np.float32) / 255)[None]
     noisy, holed = (parse(spec)(batch, torch.Generator().manual_seed(0)) for spec in (CORRUPTION, HOLES))

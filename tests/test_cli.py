@@ -344,6 +344,8 @@ def test_sample_replaces_nobodys_photo(
 ) -> None:
     assert run(monkeypatch, "sample", tmp_path) == 0
     assert run(monkeypatch, "sample", tmp_path) == 0  # the same files once more
+    assert run(monkeypatch, "sample", tmp_path / "photo.png") == 2
+    assert "photo.png is a file; choose a folder." in capsys.readouterr().err
     (tmp_path / "photo.png").write_bytes(b"precious")
     assert run(monkeypatch, "sample", tmp_path) == 2
     assert "photo.png exists" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def test_missing_and_unexpected_tensors_are_refused(folder: Path) -> None:
 )
 def test_damaged_text_files_are_refused(folder: Path, file: str, text: str) -> None:
     (folder / file).write_text(text)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=re.escape(str(folder / file))):
         pretrained.load(folder)
 
 

@@ -62,6 +62,9 @@ def evaluate_inpainting(
     for path, clean, seen in corrupted(paths, damage, failures):
         assert seen.condition is not None
         mask = seen.condition[0]
+        if not mask.any():
+            failures[str(path)] = f"{corruption} made no hole in it; ask for a larger share."
+            continue
         began = time.perf_counter()
         try:
             restored = inpainter(seen.observed[0], mask)

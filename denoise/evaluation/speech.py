@@ -303,6 +303,8 @@ def _told(table: Path) -> dict[Path, float]:
         told = {Path(row["noisy"]): float(row["snr"]) for row in rows}
     except UnicodeDecodeError:
         raise UsageError(f"{table} is not in UTF-8; save it so.") from None
+    except csv.Error as error:
+        raise UsageError(f"{table} is no table that can be read: {error}; separate its columns by commas.") from None
     except ValueError as error:
         raise UsageError(f"The column snr of {table} holds something else than numbers: {error}.") from None
     for path, level in told.items():

@@ -35,9 +35,9 @@ def check_folder(folder: Path) -> None:
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        raise UsageError(f"{there} is a file; choose a folder with -o.")
+        raise UsageError(f"{there} is a file; choose a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"The folder {there} may not be written to; choose another one with -o.")
+        raise UsageError(f"The folder {there} may not be written to; choose another one.")
 
 
 def make_folder(folder: Path) -> None:

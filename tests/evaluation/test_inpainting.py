@@ -80,3 +80,11 @@ def test_a_picture_of_which_nothing_is_left_is_named(folder: Path) -> None:
     scores = evaluate_inpainting(rough(), folder, "rectangles:side_px=30,share=0.9")
     assert scores.pictures == 2
     assert "covers all" in scores.failures[str(folder / "small.png")]
+
+
+def test_a_picture_without_a_hole_is_left_out(folder: Path) -> None:
+    """The draw depends on the name: at this one, no writing falls into a picture this small."""
+    Image.fromarray(photo(11, 11)).save(folder / "10.png")
+    scores = evaluate_inpainting(rough(), folder, "text:share=0.0001")
+    assert np.isfinite(scores.psnr_db)
+    assert "made no hole" in scores.failures[str(folder / "10.png")]

@@ -256,6 +256,9 @@ def test_tables_without_numbers_are_refused(folder: Path) -> None:
     (folder / "pairs.csv").write_text("noisy,snr\nnoisy_0.wav,loud\n")
     with pytest.raises(UsageError, match=r"snr of .*pairs\.csv holds something else than numbers"):
         pairs_in(folder)
+    (folder / "pairs.csv").write_text(f'noisy,snr\n"{"x" * 200_000}",5\n')
+    with pytest.raises(UsageError, match=r"pairs\.csv is no table"):
+        pairs_in(folder)
 
 
 @pytest.mark.parametrize("level", ["nan", "inf"])
