@@ -83,6 +83,11 @@ def from_tensor(batch: Tensor, kind: Kind, filled: Mask | None = None) -> Any:
     return restored
 
 
+def copied(original: Any) -> Any:
+    """A tensor, array or PIL image once more, bit for bit: what is done to a result is not done to the input."""
+    return original.detach().clone() if isinstance(original, Tensor) else original.copy()
+
+
 def _from_numpy(picture: np.ndarray) -> Tensor:
     pixels = picture if picture.ndim == 3 else picture[..., None]
     if pixels.dtype.newbyteorder("=") in (np.uint8, np.uint16):

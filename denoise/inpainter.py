@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from denoise.arrays import from_tensor, to_tensor, transparent
+from denoise.arrays import copied, from_tensor, to_tensor, transparent
 from denoise.devices import choose_device, choose_dtype, from_cpu, place
 from denoise.ensemble import check_ensemble
 from denoise.errors import UsageError
@@ -63,7 +63,8 @@ class Inpainter:
             picture: see the class.
             mask: where holes are, of the size of the picture: see `denoise.holes.as_mask`; or a tensor of a mask for
                 each picture of a batch, `[B, 1, H, W]`.
-            strength: 0 returns the input bit for bit, 1 what the network makes of the holes, between them a mix.
+            strength: 0 returns a copy of the input, bit for bit; 1 what the network makes of the holes, between them a
+                mix.
 
         Raises:
             UsageError: picture, mask or strength are not one of the above or do not fit; nothing is left to go by.
@@ -74,7 +75,7 @@ class Inpainter:
         for one in masks:
             check_holes(one, "the picture")
         if strength == 0 or not any(one.any() for one in masks):
-            return picture
+            return copied(picture)
         if strength < 1 and (clear := transparent(kind)) is not None and (clear & masks[0]).any():
             raise UsageError("What is transparent has no colour to mix with; leave out strength.")
         restored = torch.empty_like(batch)

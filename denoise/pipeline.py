@@ -80,7 +80,7 @@ def restore(
         model: name of shipped weights, or a folder of weights; by default `photo` for pictures, `inpaint` for pictures
             with a mask, `speech` for sound. With a mask, naming weights against noise has both done.
         sigma: pictures: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it.
-        strength: 0 returns the input, 1 what the network makes of it, between them a mix.
+        strength: 0 returns a copy of the input, bit for bit; 1 what the network makes of it, between them a mix.
         attenuation_db, clip, start_s, end_s: sound, see `denoise.options.Options`.
         rate_hz: of a waveform.
         device: `auto`, `cpu`, `cuda`, `mps`.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from denoise import pretrained
-from denoise.arrays import from_tensor, to_tensor, transparent
+from denoise.arrays import copied, from_tensor, to_tensor, transparent
 from denoise.devices import choose_device, choose_dtype, from_cpu, place, run
 from denoise.ensemble import check_ensemble, run_ensemble
 from denoise.errors import UsageError
@@ -76,7 +76,7 @@ class Restorer:
         Args:
             picture: see the class.
             sigma: standard deviation of the noise on the 0..255 scale, or `auto` to estimate it for each picture.
-            strength: 0 returns the input bit for bit, 1 the restored picture, between them a mix.
+            strength: 0 returns a copy of the input, bit for bit; 1 the restored picture, between them a mix.
             filled: where holes were filled and nothing can be learned about the noise; a mask as `Inpainter` takes it.
 
         Raises:
@@ -87,12 +87,13 @@ class Restorer:
         batch, kind = to_tensor(picture)
         silent = _silent(transparent(kind), filled, batch.shape)
         if strength == 0:
-            return picture
+            return copied(picture)
+        noises = [self.noise(rows_of(one), one.shape, sigma, of_it) for one, of_it in zip(batch, silent, strict=True)]
+        if all(noise.drawn for noise in noises):  # whose type may hold more digits than the batch
+            return copied(picture)
         restored = torch.empty_like(batch)
-        for clean, observed, of_it in zip(restored, batch, silent, strict=True):
-            read = rows_of(observed)
-            noise = self.noise(read, observed.shape, sigma, of_it)
-            for start, stop, rows in self.restore_rows(read, observed.shape, noise, strength):
+        for clean, observed, noise in zip(restored, batch, noises, strict=True):
+            for start, stop, rows in self.restore_rows(rows_of(observed), observed.shape, noise, strength):
                 clean[:, start:stop] = rows
         return from_tensor(restored, kind)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from denoise.arrays import copied
 from denoise.devices import choose_device, choose_dtype, from_cpu
 from denoise.errors import UsageError
 from denoise.networks.stft import analyse, hop_length, synthesise
@@ -66,7 +67,7 @@ class SoundRestorer:
         Args:
             waveform: see the class; nothing is clipped or scaled.
             rate_hz: samples per second.
-            strength: 0 returns the input bit for bit, 1 the restored sound, between them a mix.
+            strength: 0 returns a copy of the input, bit for bit; 1 the restored sound, between them a mix.
             attenuation_db: the sound is made quieter by that at most; infinity for no such limit. It is mixed with the
                 input, so a single tone may vanish between the two.
 
@@ -80,7 +81,7 @@ class SoundRestorer:
         if signal.ndim == 2 and len(signal) > 16 and 0 < signal.shape[1] < len(signal):
             raise many_channels(waveform)
         if strength == 0 or signal.shape[-1] == 0:
-            return waveform
+            return copied(waveform)
         channels = signal.reshape(-1, signal.shape[-1])
         restored = torch.empty_like(channels)
         read, length = rows_of(channels), channels.shape[1]

@@ -74,7 +74,20 @@ def test_a_batch_is_restored_picture_by_picture(restorer: Restorer) -> None:
         assert torch.equal(one, restorer(alone))
 
 
-def test_strength_mixes_and_zero_is_the_input_itself(restorer: Restorer) -> None:
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_what_stays_as_it_is_is_a_copy(restorer: Restorer, strength: float) -> None:
+    drawn = np.asarray(Image.fromarray(photo()).convert("1")) * (51 / 255)  # in more digits than float32 has
+    for picture in (drawn, torch.from_numpy(drawn)[None], Image.fromarray(np.uint8(drawn * 255))):
+        before, result = np.asarray(picture).copy(), restorer(picture, strength=strength)
+        assert type(result) is type(picture) and np.array_equal(np.asarray(result), before)
+        if isinstance(result, Image.Image):
+            result.paste(7, (0, 0, 9, 9))
+        else:
+            result[:] = 7
+        assert np.array_equal(np.asarray(picture), before)
+
+
+def test_strength_mixes_and_zero_is_the_input(restorer: Restorer) -> None:
     picture = torch.rand(3, 16, 16)
     full, half, none = (restorer(picture, sigma=25, strength=strength) for strength in (1.0, 0.5, 0.0))
     assert torch.equal(none, picture)
