@@ -15,7 +15,7 @@ from PIL import Image
 
 import denoise
 from denoise import pipeline, sound_files, windows
-from denoise.errors import UsageError
+from denoise.errors import MediaError, UsageError
 from denoise.loading import load
 from denoise.options import Options
 from denoise.sound import SoundRestorer
@@ -324,6 +324,26 @@ def test_an_error_of_the_callers_own_comes_through(tiny_sound_weights: Path, tmp
     with pytest.raises(ValueError, match=r"^the user's own$"):
         restore(source, tiny_sound_weights, progress=progress, residual=tmp_path / "removed.wav")
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_recording_that_vanishes_is_no_failed_output(
+    tiny_sound_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Before the sound is read for the network, or when only what is beside it is still to be copied."""
+    source, restorer = make(tmp_path / "in.wav"), load(tiny_sound_weights, device="cpu")
+
+    def vanish(result: Any, *_: Any, **__: Any) -> Any:
+        source.unlink(missing_ok=True)
+        return result
+
+    if late:
+        monkeypatch.setattr(restorer, "restore_window", vanish)
+    else:
+        monkeypatch.setattr(sound_files, "listen", lambda *_: vanish(sound_files.AS_IT_IS))
+    with pytest.raises(MediaError, match=r"in\.wav is there no more"):
+        sound_files.restore_sound_file(restorer, source, tmp_path / "out.wav")
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_samples_at_all(tiny_sound_weights: Path, tmp_path: Path) -> None:

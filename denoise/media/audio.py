@@ -98,7 +98,7 @@ class Recording:
             - result: `[C, stop - start]`
 
         Raises:
-            MediaError: the file is damaged or cut off.
+            MediaError: the file is damaged, cut off, or there no more.
         """
         assert 0 <= start <= stop <= self.length
         end = self._at + sum(block.shape[1] for block in self._held)
@@ -137,21 +137,21 @@ class Recording:
 
         Raises:
             UsageError: as `check_output`.
-            MediaError: the file could not be written.
+            MediaError: the file could not be written, or the recording is there no more.
         """
         path = Path(path)
         if clip not in ("none", "rescale"):
             raise UsageError(f"clip was {clip!r}; choose none or rescale.")
         self.check_output(path)
         with appearing(path) as file:
-            with writing(path):
+            with _present(self.path), writing(path):
                 encoding, tags = encoding_for(self._source, path), self._tags()
                 writer = Writer(self._source, file, encoding, tags, clip, path)
             with contextlib.closing(writer):
                 yield writer
                 with writing(path):
                     writer.finish()
-            with writing(path):
+            with _present(self.path), writing(path):
                 if encoding.format == "AIFF" and sample_bytes(encoding.subtype) == self.channels == 1:
                     set_aiff_length(file, self.length)
                 write_tags(file, encoding.format, encoding.subtype, tags, self.path, self.format)
@@ -181,10 +181,22 @@ class Recording:
 
 
 @contextlib.contextmanager
+def _present(path: Path) -> Iterator[None]:
+    """What goes wrong with a recording that has vanished meanwhile is told as that."""
+    try:
+        yield
+    except Exception as error:
+        if os.path.exists(path):  # noqa: PTH110  # that of Path raises where a folder may not be searched
+            raise
+        raise MediaError(f"{path} is there no more: it was moved or removed while it was read.") from error
+
+
+@contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """The many exceptions of decoders as one of ours."""
     try:
-        yield
+        with _present(path):
+            yield
     except DenoiseError:
         raise
     except MemoryError as error:
