@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from denoise.cli_options import Attenuation, Device, Dtype, Ensemble, Json, ListCorruptions, Sigma, number_or_auto
-from denoise.cli_output import as_line, print_failure, print_findings, print_index, print_result, progress_bar
+from denoise.cli_output import (
+    as_line,
+    print_failure,
+    print_findings,
+    print_index,
+    print_rest,
+    print_result,
+    progress_bar,
+)
 from denoise.errors import DenoiseError, UsageError, as_sentence, lacks_memory
 from denoise.options import ATTENUATION_DB, DAMAGE, Options
 from denoise.signals import STOPPED, end_cleanly
@@ -99,7 +107,7 @@ def restore(
     from denoise import outputs, pipeline
     from denoise.holes import with_mask_read
     from denoise.loading import Restorers
-    from denoise.pipeline import Failure, Skipped
+    from denoise.pipeline import Failure
 
     single = len(inputs) == 1 and not inputs[0].is_dir()
     if options.extras and not single:
@@ -116,12 +124,8 @@ def restore(
             with progress_bar() as progress:  # one a file, for it has to be gone before anything is printed
                 results += pipeline.restore_many(restorers, [job], options, overwrite, progress)
             print_result(results[-1], as_json)
-    skipped, failed = (sum(isinstance(result, kind) for result in results) for kind in (Skipped, Failure))
-    if skipped and not as_json:
-        typer.echo(
-            f"{skipped} of {len(results)} outputs are there and no older than their files; --overwrite makes them anew."
-        )
-    if failed:
+    print_rest(results, [] if single else outputs.left_out(inputs, out, jobs), as_json)
+    if failed := sum(isinstance(result, Failure) for result in results):
         raise DenoiseError(f"{failed} of {len(results)} files could not be restored; they are named above.")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -58,6 +60,20 @@ def print_result(result: Report | SoundReport | Skipped | Failure, as_json: bool
             f"-> {result.output} ({result.model}, {result.device}, {result.dtype}; "
             f"{result.sound_s:.1f} s of sound in {result.seconds:.1f} s)"
         )
+
+
+def print_rest(results: Sequence[object], left_out: Sequence[Path], as_json: bool) -> None:
+    """What of a batch was not restored: it is there already, or lies where outputs do."""
+    from denoise.pipeline import Skipped
+
+    skipped = sum(isinstance(result, Skipped) for result in results)
+    if skipped and not as_json:
+        typer.echo(
+            f"{skipped} of {len(results)} outputs are there and no older than their files; --overwrite makes them anew."
+        )
+    if left_out:
+        many = f"{len(left_out)} files that are" if len(left_out) > 1 else "a file that is"
+        typer.echo(f"The output folder holds {many} no output, {left_out[0]}: restore what lies there apart.", err=True)
 
 
 def print_findings(found: Detection) -> None:

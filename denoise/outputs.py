@@ -86,11 +86,26 @@ def _folder_jobs(folder: Path, out: PathLike | None) -> list[tuple[Path, Path]]:
     out = Path(out)
     if os.path.realpath(out) == os.path.realpath(folder):
         raise UsageError(f"The output folder {out} is the input folder; choose another with -o.")
-    paths = files_below(folder, lambda path: is_image(path) or is_audio(path), out)
+    paths = files_below(folder, _is_media, out)
     pairs = [(path, out / named(path.relative_to(folder))) for path in paths]
     if not pairs:
         raise UsageError(f"There is no picture and no sound below {folder}.")
     return pairs
+
+
+def left_out(sources: Sequence[Path], out: PathLike | None, pairs: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Files that no output is called like in an output folder inside an input folder, which may be originals."""
+    if out is None:
+        return []
+    place = Path(os.path.realpath(out))
+    if not any(source.is_dir() and place.is_relative_to(os.path.realpath(source)) for source in sources):
+        return []
+    made = {os.path.realpath(target) for _, target in pairs}
+    return [path for path in files_below(Path(out), _is_media) if os.path.realpath(path) not in made]
+
+
+def _is_media(path: Path) -> bool:
+    return is_image(path) or is_audio(path)
 
 
 def default_output(source: Path) -> Path:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import denoise
 from denoise import outputs
 from denoise.errors import UsageError
 from denoise.options import Options
+from tests.conftest import photo, run
 
 
 def restore(source: Any, model: Path, **options: Any) -> Any:
@@ -90,3 +92,23 @@ def test_weights_for_holes_need_to_know_where(noisy_png: Path) -> None:
 def test_a_masked_array_is_no_picture(tiny_weights: Path) -> None:
     with pytest.raises(UsageError, match="as a mask of holes"):
         restore(np.ma.masked_array(np.zeros((8, 8, 3), np.uint8)), tiny_weights)
+
+
+def test_originals_in_the_output_folder_are_told(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shoot, sub = tmp_path / "shoot", tmp_path / "shoot" / "sub"
+    sub.mkdir(parents=True)
+    for path in (shoot / "a.png", sub / "b.png", sub / "c.png"):
+        Image.fromarray(photo(16, 16)).save(path)
+    command = ("restore", shoot, "--model", tiny_weights, "--sigma", 20, "--device", "cpu", "-o")
+    assert run(monkeypatch, *command, sub) == 0
+    told = f"The output folder holds 2 files that are no output, {sub / 'b.png'}: restore what lies there apart."
+    assert told in capsys.readouterr().err
+    (sub / "b.png").unlink()
+    assert run(monkeypatch, *command, sub) == 0
+    assert f"a file that is no output, {sub / 'c.png'}" in capsys.readouterr().err
+    (sub / "c.png").unlink()
+    for out in (sub, tmp_path):  # nor is anything told of what lies in a folder that holds the input
+        assert run(monkeypatch, *command, out) == 0
+        assert not capsys.readouterr().err
