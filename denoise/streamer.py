@@ -61,10 +61,9 @@ class Streamer:
         check_attenuation(attenuation_db)
         if not (is_number(block_s) and 0 < block_s <= 60):
             raise UsageError(f"A block of {block_s} s is out of range; give up to 60 seconds.")
-        if not isinstance(heard, Heard):
-            raise UsageError(f"How sound is heard is no {type(heard).__name__}; give a denoise.sound.Heard(gain=...).")
         self.restorer = restorer
-        self.rate_hz, self.strength, self.attenuation_db, self.heard = rate_hz, strength, attenuation_db, heard
+        self.rate_hz, self.strength, self.attenuation_db = rate_hz, strength, attenuation_db
+        self.heard = _checked(heard)
         hop = hop_length(rate_hz)
         self.block = max(1, round(block_s * rate_hz / hop)) * hop
         self.context = restorer.context(rate_hz)
@@ -82,7 +81,8 @@ class Streamer:
         """Take samples `[T]` or `[C, T]` (torch or NumPy, float), of any number; return those that became final.
 
         Raises:
-            UsageError: the samples are of another kind or number of channels than before, not finite or absurdly loud.
+            UsageError: the samples are of another kind or number of channels than before or than `heard` is of, not
+                finite, or absurdly loud.
         """
         block = self._accept(samples)
         self.held = torch.cat([block[:, :0] if self.held is None else self.held, block], dim=1)
@@ -126,6 +126,9 @@ class Streamer:
             raise many_channels(samples)
         if self.like is not None and (type(samples), signal.shape[:-1]) != (type(self.like), self.like.shape[:-1]):
             raise UsageError("These samples are of another kind or number of channels than those before; flush first.")
+        channels = 1 if signal.ndim == 1 else len(signal)
+        if any(torch.as_tensor(part).numel() not in (1, channels) for part in self.heard):
+            raise UsageError(f"These are {channels} channels, and how they are heard is told of another number.")
         self.like = samples
         signal = signal if self.strength == 0 else signal.float()
         return signal if signal.ndim == 2 else signal[None]
@@ -137,3 +140,17 @@ class Streamer:
         if isinstance(self.like, np.ndarray):
             return out.numpy().astype(self.like.dtype, copy=False)
         return out.to(self.like.device, self.like.dtype)
+
+
+def _checked(heard: Heard) -> Heard:
+    """Gain and offset as the network's numbers; raises UsageError for what is none, or could not be undone."""
+    if not isinstance(heard, Heard):
+        raise UsageError(f"How sound is heard is no {type(heard).__name__}; give a denoise.sound.Heard(gain=...).")
+    try:
+        gain, offset = (torch.as_tensor(part, dtype=torch.float32, device="cpu") for part in heard)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{heard} holds something else than numbers: {error}.") from None
+    shaped = all(part.ndim == 0 or (part.ndim == 2 and part.shape[1] == 1) for part in (gain, offset))
+    if not (shaped and (gain > 0).all() and gain.isfinite().all() and offset.isfinite().all()):
+        raise UsageError(f"{heard} is not possible; give finite numbers or [C, 1], and a gain above 0.")
+    return Heard(gain, offset)

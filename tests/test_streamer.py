@@ -180,3 +180,24 @@ def test_only_sound_is_streamed(tiny_weights: Path) -> None:
     for wrong in ("speech", load(tiny_weights)):
         with pytest.raises(UsageError, match="restores no sound"):
             Streamer(wrong, 16_000)
+
+
+def test_how_sound_is_heard_may_be_arrays_of_any_float(restorer: SoundRestorer) -> None:
+    signal = sound(9000, 2)
+    one, other = (
+        joined(stream(Streamer(restorer, 16_000, heard=Heard(kind([[2.0], [4.0]]), 0.1)), signal, [700]))
+        for kind in (torch.tensor, np.array)
+    )
+    assert one.shape == signal.shape and np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("gain", [0.0, -1.0, float("nan"), float("inf"), "2", None, [1.0, 2.0]])
+def test_how_sound_cannot_be_heard(restorer: SoundRestorer, gain: Any) -> None:
+    with pytest.raises(UsageError, match=r"holds something else than numbers|is not possible"):
+        Streamer(restorer, 16_000, heard=Heard(gain))
+
+
+def test_sound_is_heard_channel_by_channel(restorer: SoundRestorer) -> None:
+    streamer = Streamer(restorer, 16_000, heard=Heard(torch.ones(3, 1)))
+    with pytest.raises(UsageError, match="These are 2 channels"):
+        streamer.feed(sound(9000, 2))
