@@ -139,7 +139,7 @@ def search(
     if not isinstance(k, Integral) or k < 1:
         raise UsageError(f"k={k} is not allowed: give a whole number of at least 1.")
     if sheet is not None:
-        check_sheet(Path(sheet), overwrite)
+        check_sheet(Path(sheet), overwrite, query)
     book = Book.read(store, ["patches" if patches else "whole"])
     coder = Coder(model or book.model)
     book.check(coder, store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ Found = tuple[str, str, tuple[int, int, int, int] | None]
 """Path, what to write under it, and the part to frame, in pixels"""
 
 
-def check_sheet(path: Path, overwrite: bool) -> None:
-    """Raise UsageError where a sheet cannot be written or would replace a file unasked."""
+def check_sheet(path: Path, overwrite: bool, query: Any) -> None:
+    """Raise UsageError where a sheet cannot be written, or would replace the query, or a file unasked."""
     format_of(path)
     check_place(path)
+    if isinstance(query, str | os.PathLike) and os.path.realpath(query) == os.path.realpath(path):
+        raise UsageError(f"The sheet {path} would replace the picture that is looked for; give it another name.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists; give the sheet another name, or --overwrite to replace it.")
 

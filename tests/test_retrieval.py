@@ -151,14 +151,13 @@ def test_the_sheet_shows_query_and_hits(photos: Path, model: Path, tmp_path: Pat
         search(photos / "0.png", tmp_path / "index", 6, patches, sheet=tmp_path / "sheet.png", overwrite=patches)
         with Image.open(tmp_path / "sheet.png") as sheet:
             assert sheet.width > 1000 and sheet.height > 400
-    for name, reason in (
-        ("none/sheet.png", "does not exist"),
-        ("sheet.xyz", "suffix"),
-        ("photos/inner/1.png", "exists"),
-    ):
+    reasons = {"none/sheet.png": "does not exist", "sheet.xyz": "suffix", "photos/inner/1.png": "exists"}
+    for name, reason in reasons.items():
         with pytest.raises(UsageError, match=reason):
             search(photos / "0.png", tmp_path / "index", sheet=tmp_path / name)
     assert np.array_equal(np.asarray(Image.open(photos / "inner" / "1.png")), _picture(1))
+    with pytest.raises(UsageError, match="would replace the picture that is looked for"):
+        search(photos / "0.png", tmp_path / "index", sheet=photos / "0.png", overwrite=True)
 
 
 @pytest.mark.parametrize("shape", [(16, 6000, 3), (6000, 16, 3)])
