@@ -42,9 +42,8 @@ def photo(tmp_path: Path) -> Path:
 
 def test_all_scripts_are_here() -> None:
     sound = ["sound_memory", "sound_seams", "speech", "speech_speed"]
-    assert sorted(SCRIPTS) == sorted(
-        ["autoencoders", "awgn", "camera", "hole_area", "inpainting", "memory", "seams", *sound, "speed", "training"]
-    )
+    pictures = ["awgn", "camera", "drawings", "hole_area", "inpainting", "memory", "seams", "speed"]
+    assert sorted(SCRIPTS) == sorted(["autoencoders", "training", *sound, *pictures])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -142,6 +141,20 @@ def test_awgn_counts_every_picture(script: Load, pictures: Path, tiny_weights: P
     (folder / "broken.png").write_bytes(b"no picture")
     with pytest.raises(MediaError, match=r"broken\.png"):
         script("awgn").main(["--data", str(folder), "--model", str(tiny_weights), "--sigmas", "25"])
+
+
+def test_drawings(script: Load, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings, numbers = script("drawings"), tmp_path / "drawings.json"
+    monkeypatch.setattr(drawings, "SIDES", (320, 240))
+    clean = drawings.pages()
+    assert len({tuple(page.flatten().tolist()) for page in clean.values()}) == len(clean) == 15
+    monkeypatch.setattr(drawings, "pages", lambda: {name: clean[name] for name in ("12 px on black", "plot")})
+    options = ["--model", tiny_weights, "--corruptions", "gaussian:sigma=9", "--json", numbers]
+    drawings.main([str(option) for option in options])
+    written = json.loads(numbers.read_text())
+    assert [row["level"] for row in written["rows"]] == [pytest.approx(9)] * 2
+    assert min(row["damaged dB"] for row in written["rows"]) > 29
+    assert written["means"][0]["corruption"] == "gaussian:sigma=9"
 
 
 def test_seams(
