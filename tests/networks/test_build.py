@@ -11,7 +11,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Autoencoder": {"channels": 1, "widths": [4], "code": 6, "side": [8, 4], "activation": "relu", "depth": 1},
     "InpaintingUNet": {"channels": 1, "condition_channels": 1, "widths": [4, 6], "depths": [1, 2], "unshuffle": 4},
     "UNet": {"channels": 1, "condition_channels": 2, "widths": [4, 6], "depths": [1, 2], "unshuffle": 4},
-    "NoiseLevel": {"channels": 1, "width": 6, "unshuffle": 1, "depths": [1, 2], "blocks": 1},
+    "NoiseLevel": {"channels": 1, "width": 6, "unshuffle": 1, "depths": [1, 2]},
     "SpectralUNet": {"widths": [4, 6], "bands": 32, "temporal": 8, "dilations": [1, 2], "highest_hz": 16_000},
 }
 
