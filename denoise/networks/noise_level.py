@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from denoise.networks.blocks import ResidualBlock
-
 _KNOTS = 33
 _WIDTH = 0.07
 _PRIOR = 0.02
@@ -25,36 +23,16 @@ class NoiseLevel(nn.Module):
     is the mean weighted by that confidence; the map is the level itself. Sigma is on the scale of the signal (0..1),
     not 0..255.
 
-    Args:
-        channels: bands of the picture.
-        width: channels of the finest level; each further one has twice as many.
-        unshuffle: side of the pixel block that becomes channels on the finest level.
-        depths: convolutions of each level.
-        blocks: residual blocks on the last level, which look further around: writing is no noise.
-
     Shape:
         - Input: `[B, C, H, W]`, 0..1, sides a multiple of `multiple_of`
         - Output: levels `[B, 1, H/m, W/m]` and logarithmic weights of the same shape
     """
 
-    grows = ("blocks",)
-
     def __init__(
-        self,
-        channels: int = 3,
-        width: int = 32,
-        unshuffle: int = 2,
-        depths: Sequence[int] = (2, 1, 1),
-        blocks: int = 0,
+        self, channels: int = 3, width: int = 32, unshuffle: int = 2, depths: Sequence[int] = (2, 1, 1)
     ) -> None:
         super().__init__()
-        self.config = {
-            "channels": channels,
-            "width": width,
-            "unshuffle": unshuffle,
-            "depths": list(depths),
-            "blocks": blocks,
-        }
+        self.config = {"channels": channels, "width": width, "unshuffle": unshuffle, "depths": list(depths)}
         self.channels = channels
         self.unshuffle = unshuffle
         self.multiple_of = unshuffle * 2 ** (len(depths) - 1)
@@ -67,12 +45,11 @@ class NoiseLevel(nn.Module):
             for _ in range(depth):
                 layers += [nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)]
         self.body = nn.Sequential(*layers, nn.ReLU())
-        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.tail = nn.Conv2d(width, 2, 1)
 
     def forward(self, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Levels and logarithmic weights, a cell each."""
-        features = self.blocks(self.body(self.head(F.pixel_unshuffle(observed - 0.5, self.unshuffle))))
+        features = self.body(self.head(F.pixel_unshuffle(observed - 0.5, self.unshuffle)))
         level, weight = self.tail(features).float().chunk(2, dim=1)
         return F.softplus(level) * 0.1, _SUREST * torch.tanh(weight / _SUREST)
 
