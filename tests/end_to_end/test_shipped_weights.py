@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
@@ -16,6 +16,7 @@ import denoise
 from denoise import pretrained
 from denoise.corruptions.spec import parse
 from denoise.evaluation.metrics import psnr_db
+from denoise.windows import rows_of
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,19 @@ def test_photo_leaves_a_drawing_alone() -> None:
     for width, line in enumerate(ends):
         ImageDraw.Draw(drawing).line(line, fill="black", width=1 + width % 4)
     assert np.array_equal(np.asarray(denoise.load("photo")(drawing)), np.asarray(drawing))
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(20, 255), (220, 20)])
+def test_writing_in_a_jpeg_file_does_not_pass_for_noise(ink: int, paper: int) -> None:
+    page = Image.new("L", (256, 192), paper)
+    for line in range(10):
+        place, words = (3, 18 * line), "Wherever one looks, letters: agWQ5& " * 2
+        ImageDraw.Draw(page).text(place, words, ink, font=ImageFont.load_default(12))
+    clean = torch.from_numpy(np.array(page) / np.float32(255)).expand(3, -1, -1)
+    observed = parse("jpeg:quality=95")(clean[None], torch.Generator()).observed[0]
+    restorer = denoise.load("photo")
+    assert restorer.estimate(rows_of(observed), observed.shape).sigma < 1
+    assert psnr_db(restorer(observed), clean) > psnr_db(observed, clean) - 2.5
 
 
 @pytest.mark.parametrize("model", ["gaussian", "photo"])
