@@ -158,6 +158,12 @@ class Sometimes(OneOf):
         super().__init__([corruption, Identity()], [probability, 1 - probability])
 
 
+def require_undamaged(before: Corrupted, name: str) -> None:
+    """Raise UsageError where something damaged the signal already and a corruption would make another the target."""
+    if before.observed is not before.target:
+        raise UsageError(f"{name} would throw away the damage before it; put that into {name} as well.")
+
+
 def zero_level(signal: Tensor) -> Tensor:
     """The noise level of a signal without noise, `[B, 1, *S]`."""
     return torch.zeros_like(signal[:, :1])

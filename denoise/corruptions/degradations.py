@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from denoise.corruptions.base import Compose, Corrupted, Corruption, OneOf, Params, zero_level
+from denoise.corruptions.base import Compose, Corrupted, Corruption, OneOf, Params, require_undamaged, zero_level
 from denoise.corruptions.draws import Range, as_fraction, as_range, uniform
 from denoise.corruptions.filters import filter_rows_columns, gaussian_taps, require_bands
 from denoise.corruptions.jpeg_codec import through_jpeg
@@ -157,8 +157,7 @@ class AsJpeg(OneOf):
 class _Stored(Compose):
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         (first, file), (second, corruption) = self.members()
-        if before.observed is not before.target:
-            raise UsageError("AsJpeg would throw away the damage before it; put that into AsJpeg as well.")
+        require_undamaged(before, "AsJpeg")
         held = file.apply(before.target, params[first]).observed
         return corruption.follow(replace(before, observed=held, target=held), params[second])
 

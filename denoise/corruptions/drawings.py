@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from denoise.corruptions.base import Combination, Corrupted, Corruption, Params
+from denoise.corruptions.base import Combination, Corrupted, Corruption, Params, require_undamaged
 from denoise.corruptions.filters import luma, require_bands
 from denoise.corruptions.typefaces import Typefaces
-from denoise.errors import UsageError
 
 _LETTERS = np.array(list(string.ascii_lowercase * 4 + string.ascii_uppercase + string.digits + ".,:;()=-&"))
 
@@ -50,8 +49,7 @@ class Drawing(Combination):
 
     def follow(self, before: Corrupted, params: Params) -> Corrupted:
         """The drawing, damaged."""
-        if before.observed is not before.target:
-            raise UsageError("Drawing would throw away the damage before it; put that into Drawing as well.")
+        require_undamaged(before, type(self).__name__)
         after = replace(before, observed=params["drawing"], target=params["drawing"])
         for name, member in self.members():
             after = member.follow(after, params[name])
