@@ -71,14 +71,15 @@ def pages() -> dict[str, Tensor]:
     """What is drawn: writing of several sizes and colours, and plots. Shape: `[3, 480, 640]` each, 0..1."""
     inks = {"on white": ("#101010", "white"), "on black": ("#d0d0d0", "#101418"), "in colour": ("#c0392b", "#f6e6c8")}
     drawn = {f"{size} px {name}": _writing(size, *ink) for name, ink in inks.items() for size in (9, 12, 16, 28)}
+    drawn |= {f"9 px {name}, no gaps": _writing(9, *ink, spacing=1.0) for name, ink in inks.items()}
     return drawn | {"plot": _plot("default"), "dark plot": _plot("dark_background"), "code": _code()}
 
 
-def _writing(size_px: int, ink: str, paper: str) -> Tensor:
+def _writing(size_px: int, ink: str, paper: str, spacing: float = 1.3) -> Tensor:
     """A page that is full of writing."""
     figure = _page(paper)
-    for line in range(round(SIDES[1] / size_px / 1.3)):
-        place = (0.01, 1 - (line + 1) * 1.3 * size_px / SIDES[1])
+    for line in range(round(SIDES[1] / size_px / spacing)):
+        place = (0.01, 1 - (line + 1) * spacing * size_px / SIDES[1])
         family = ("STIXGeneral", "cmss10", "cmtt10")[line // 6 % 3]
         figure.text(*place, WORDS.format(line) * 3, color=ink, size=size_px * 72 / DPI, family=family)
     return _pixels(figure)

@@ -10,6 +10,8 @@ Every message is one sentence or two: what came, what is allowed, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 """What PyTorch says, on a CPU by no type of error of its own"""
 
@@ -40,6 +42,13 @@ def as_sentence(error: DenoiseError | OSError) -> str:
         return str(error)
     where = "" if error.filename is None else f"{error.filename}: "
     return f"{where}{error.strerror or str(error) or type(error).__name__}."
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came from or amid whose handling it came, the first one last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def lacks_memory(error: MemoryError | RuntimeError) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from denoise.errors import DenoiseError, MediaError, UsageError
+from denoise.errors import DenoiseError, MediaError, UsageError, chain
 
 
 def check_place(path: Path) -> None:
@@ -80,7 +80,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # PyTorch's own error hides what went wrong, and that the user wanted to stop.
-        cause = next((one for one in _chain(error) if isinstance(one, OSError | KeyboardInterrupt)), error)
+        cause = next((one for one in chain(error) if isinstance(one, OSError | KeyboardInterrupt)), error)
         if isinstance(cause, KeyboardInterrupt):
             raise cause from None
         reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
@@ -88,13 +88,6 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} could not be written ({reason}) and is as it was. "
             "Make room there, or choose another folder or format for the output."
         ) from error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those amid whose handling it came."""
-    while error is not None:
-        yield error
-        error = error.__context__
 
 
 def _take_after(old: Path, new: Path) -> None:

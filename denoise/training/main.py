@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from denoise.devices import choose_device, cpu_multiplies_bfloat16
-from denoise.errors import DenoiseError, UsageError
+from denoise.errors import DenoiseError, UsageError, chain
 from denoise.training.batches import LostWorkerError
 from denoise.training.callbacks import WholeCheckpoints, newest_checkpoint
 from denoise.training.checks import check_numbers, why_no_weights
@@ -72,9 +72,7 @@ class RecipeCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
-            reasons: list[BaseException] = [error]
-            while (reason := reasons[-1].__cause__ or reasons[-1].__context__) is not None:
-                reasons.append(reason)
+            reasons = [*chain(error)]
             ours = (reason for reason in reasons if isinstance(reason, DenoiseError))
             raise next(ours, UsageError(f"The recipe cannot be run so: {_in_one_line(reasons[-1])}")) from None
 

@@ -147,7 +147,7 @@ def test_drawings(script: Load, tiny_weights: Path, tmp_path: Path, monkeypatch:
     drawings, numbers = script("drawings"), tmp_path / "drawings.json"
     monkeypatch.setattr(drawings, "SIDES", (320, 240))
     clean = drawings.pages()
-    assert len({tuple(page.flatten().tolist()) for page in clean.values()}) == len(clean) == 15
+    assert len({tuple(page.flatten().tolist()) for page in clean.values()}) == len(clean) == 18
     monkeypatch.setattr(drawings, "pages", lambda: {name: clean[name] for name in ("12 px on black", "plot")})
     options = ["--model", tiny_weights, "--corruptions", "gaussian:sigma=9", "--json", numbers]
     drawings.main([str(option) for option in options])
