@@ -100,7 +100,7 @@ class _Page:
         left, top, right, bottom = box
         size = self.scale * float(np.exp(self.rng.uniform(np.log(6), np.log(36))))
         font = self.typefaces.choose(size, self.rng)
-        spacing, many = self.rng.uniform(1.05, 1.8), self.rng.random() < 0.2
+        spacing, many = self.rng.uniform(0.8, 1.8), self.rng.random() < 0.2
         inks = [self._near(self.ink, 90) for _ in range(4)] if many else [self.ink]
         y = float(top)
         while y < bottom:
