@@ -1,7 +1,7 @@
 """Writing, plots and screens as JPEG files and with noise: what was drawn is to be kept, noise to be found.
 
-The pages are drawn by Matplotlib in its own typefaces, which no training saw. Ours gets the page alone; beside it
-stands what it makes of the page when it is told the level of the noise, which is 0 for a JPEG file.
+The pages are drawn by Matplotlib, all writing but that of the plots in typefaces that no training saw. Ours gets the
+page alone; beside it stands what it makes of it when it is told the level of the noise, which is 0 for a JPEG file.
 """
 
 from __future__ import annotations
