@@ -34,7 +34,8 @@ def check_numbers(config: Any) -> None:
     least = {"accumulate_grad_batches": 1, "gradient_clip_val": 0, "log_every_n_steps": 0, "check_val_every_n_epoch": 1}
     for name, low in least.items():
         if (value := trainer[name]) is not None:
-            require_within(f"trainer.{name}", value, low)
+            whole = value if value % 1 else int(value)  # the parser makes either kind of what may be both
+            require_within(f"trainer.{name}", whole, low)
     if isinstance(every := trainer.val_check_interval, int | float) and every <= 0:
         require_within("trainer.val_check_interval", every, 1)
     if not isinstance(seed := config.seed_everything, bool):

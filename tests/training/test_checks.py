@@ -13,10 +13,7 @@ from denoise.training.main import train
         (["--trainer.precision", "64-true"], "64-true is not allowed: give one of 32-true, bf16-mixed, 16-mixed"),
         (["--trainer.val_check_interval", "0"], "val_check_interval 0 is not allowed: give a number of at least 1"),
         (["--trainer.accumulate_grad_batches", "0"], "batches 0 is not allowed: give a number of at least 1"),
-        (
-            ["--trainer.gradient_clip_val", "-1"],
-            r"gradient_clip_val -1(\.0)? is not allowed: give a number of at least 0",
-        ),
+        (["--trainer.gradient_clip_val", "-1"], "gradient_clip_val -1 is not allowed: give a number of at least 0"),
         (["--trainer.check_val_every_n_epoch", "0"], "epoch 0 is not allowed: give a number of at least 1"),
         (["--seed_everything", "-1"], r"seed_everything -1 is not allowed: give a number within 0\.\.4294967295"),
         (["--trainer.devices", "3x"], "The recipe cannot be run so: `devices`"),
