@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from denoise.arrays import copied
 from denoise.devices import choose_device, choose_dtype, from_cpu
 from denoise.errors import UsageError
+from denoise.leveller import REACH, levelling
 from denoise.networks.stft import analyse, hop_length, synthesise
 from denoise.options import ATTENUATION_DB, check_attenuation, check_strength
 from denoise.pretrained import Card
@@ -122,15 +123,17 @@ class SoundRestorer:
         hop = hop_length(rate_hz)
         observed = window.to(self.device)
         gain, offset = (torch.as_tensor(part, device=self.device) for part in heard)
+        centred = (observed - offset) * gain
+        raised = levelling(centred, hop)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            spectra = self.network(analyse((observed - offset) * gain, hop), None)
-        restored = synthesise(spectra.float(), hop, observed.shape[-1]) / gain + offset
+            spectra = self.network(analyse(centred * raised, hop), None)
+        restored = synthesise(spectra.float(), hop, observed.shape[-1]) / raised / gain + offset
         return observed.lerp(restored, strength * (1 - 10 ** (-attenuation_db / 20)))
 
     def context(self, rate_hz: int) -> int:
         """How far, in samples, an output sample can see in each direction, in whole hops."""
         frames: int = self.network.receptive_field  # type: ignore[assignment]
-        return (frames + 2) * hop_length(rate_hz)  # a sample is in two frames, each as long as two hops
+        return (frames + 2 + REACH) * hop_length(rate_hz)  # a sample is in two frames, each as long as two hops
 
     def windows(self, rate_hz: int) -> Windows:
         """How sound at this rate is cut: with all of the context, so that no border can be heard or measured."""

@@ -29,8 +29,9 @@ class Streamer:
         block_s: how much new sound is gathered before the network runs.
         strength: see `SoundRestorer`.
         attenuation_db: see `SoundRestorer`.
-        heard: how the sound reaches the network, see `denoise.sound.listen`. A stream does not know what will come: for
-            one that stays below -36 dB of full scale give a gain that brings it to about -18 dB.
+        heard: how the sound reaches the network, see `denoise.sound.listen`. What is soft is raised in any case (see
+            `denoise.leveller`); one that stays below -36 dB of full scale does better with a gain that brings all of
+            it to about -18 dB, for a stream does not know what will come.
 
     Raises:
         UsageError: `restorer` is not for sound, or an option is out of range.

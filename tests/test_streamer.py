@@ -59,6 +59,14 @@ def test_every_tail(restorer: SoundRestorer, hops: int, more: int) -> None:
     torch.testing.assert_close(joined(pieces), restorer(signal, 16_000), atol=1e-5, rtol=0)
 
 
+def test_a_soft_voice_after_a_loud_one_is_streamed_as_the_whole(restorer: SoundRestorer) -> None:
+    signal = torch.from_numpy(sound(30_000)[0])
+    signal[15_000:] *= 2.0**-10
+    streamed = joined(stream(Streamer(restorer, 16_000, 0.05), signal, [700, 1]))
+    torch.testing.assert_close(streamed, restorer(signal, 16_000), atol=1e-5, rtol=0)
+    torch.testing.assert_close(streamed[17_000:], restorer(signal, 16_000)[17_000:], atol=1e-8, rtol=0)
+
+
 def test_a_quiet_stream_with_its_gain_is_what_restoring_the_whole_gives(restorer: SoundRestorer) -> None:
     signal = torch.from_numpy(sound(8000)[0]) * 1e-4 + 0.01
     heard = listen(rows_of(signal[None]), 8000, 16_000)

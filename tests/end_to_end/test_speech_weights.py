@@ -62,6 +62,19 @@ def test_a_clean_voice_is_left_alone(rate_hz: int) -> None:
     assert 0.96 < float(restored @ clean / (clean @ clean)) < 1.01  # nothing is to become quieter on the quiet
 
 
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_a_soft_voice_after_a_loud_one_is_heard(rate_hz: int) -> None:
+    """36 dB softer, in noise that is softer by as much: a tenth of a second later it comes out almost as alone."""
+    corruption, clean = at_rate(parse("coloured-noise:snr_db=5,exponent=1"), rate_hz), voice(rate_hz)
+    first, second = (corruption(clean[None, None], torch.Generator().manual_seed(k)).observed[0, 0] for k in (0, 1))
+    soft = 2.0**-6
+    restored = denoise.load("speech")(torch.cat([first, second * soft]), rate_hz)[len(clean) :]
+    alone = denoise.load("speech")(second, rate_hz)
+    late = rate_hz // 10
+    scores = [float(si_sdr_db(sound[None, None, late:], clean[None, None, late:])) for sound in (restored, alone)]
+    assert scores[0] > scores[1] - 1.5
+
+
 def test_silence_stays_silent_and_noise_alone_is_turned_down() -> None:
     restorer = denoise.load("speech")
     assert not restorer(torch.zeros(2, 16_000), 16_000).any()
