@@ -18,6 +18,8 @@ import pytest
 from PIL import Image
 
 from denoise.errors import MediaError, UsageError
+from tests.conftest import sound
+from tests.end_to_end.test_speech_weights import voice
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "figure")  # that one measures nothing
@@ -41,7 +43,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_all_scripts_are_here() -> None:
-    sound = ["sound_memory", "sound_seams", "speech", "speech_speed"]
+    sound = ["soft_voices", "sound_memory", "sound_seams", "speech", "speech_speed"]
     pictures = ["awgn", "camera", "drawings", "hole_area", "inpainting", "memory", "seams", "speed"]
     assert sorted(SCRIPTS) == sorted(["autoencoders", "training", *sound, *pictures])
 
@@ -72,7 +74,7 @@ def test_a_wrong_request_ends_in_one_sentence(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(script("_common"), "PACKAGES", {})
-    data = name in ("autoencoders", "awgn", "camera", "inpainting", "speech", "training")
+    data = name in ("autoencoders", "awgn", "camera", "inpainting", "soft_voices", "speech", "training")
     model = name not in ("autoencoders", "training")
     options = ["--data", "nothere"] * data + ["--model", "nope"] * model
     monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", *options])
@@ -238,6 +240,22 @@ def test_hole_area(script: Load, tiny_inpainting_weights: Path, tmp_path: Path) 
     options = ["--model", str(tiny_inpainting_weights), "--dtype", "float32", "--megapixels", "0.05"]
     script("hole_area").main([*options, "--shares", "0.01", "--json", str(numbers)])
     assert [row["pixels"] > 0 for row in json.loads(numbers.read_text())["rows"]] == [False, True, True]
+
+
+def test_soft_voices_are_scored_where_they_are(script: Load) -> None:
+    pytest.importorskip("pesq", reason="pip install 'denoise-toolkit[bench]'")
+    soft, loud = voice(16_000, 2.0)[None].numpy(), sound(9000)
+    given: list[Any] = []
+
+    def restorer(samples: Any, rate_hz: int) -> Any:
+        given.append(samples)
+        return samples
+
+    score = script("soft_voices")._score
+    scores = [score(restorer, (soft, soft, 16_000), (loud, loud, 16_000), decibels) for decibels in (None, 40.0)]
+    assert min(quality.si_sdr_db for quality in scores) > 60
+    np.testing.assert_array_equal(given[1][:, 16_000:25_000], loud)
+    np.testing.assert_allclose(np.delete(given[1], np.s_[16_000:25_000], axis=1), soft / 100, rtol=1e-6)
 
 
 def test_figure(script: Load, tiny_weights: Path, tmp_path: Path) -> None:
