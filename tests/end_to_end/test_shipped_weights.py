@@ -46,6 +46,7 @@ def test_every_card_is_complete() -> None:
     import denoise.networks  # must not hide the function of a similar name
 
     assert {"gaussian", "photo"} <= set(pretrained.names())
+    assert [card.name for card in denoise.models()] == pretrained.names()
     for card in denoise.models():
         assert card.licence and card.summary and card.data and card.limits and card.recipe.endswith(".yaml")
         assert card.metrics, card.name
