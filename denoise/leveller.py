@@ -28,7 +28,7 @@ def levelling(sound: Tensor, hop: int) -> Tensor:
     hops = F.pad(sound, (0, -sound.shape[-1] % hop), mode="replicate").reshape(len(sound), -1, hop)
     ends = torch.stack([hops.amax(-1), -hops.amin(-1)])
     swing = F.max_pool1d(ends, 3, stride=1, padding=1).sum(0) / 2
-    taps = torch.hann_window(2 * _SMOOTH + 3, periodic=False, device=sound.device)[1:-1]
+    taps = torch.hann_window(2 * _SMOOTH + 3, periodic=False, dtype=sound.dtype, device=sound.device)[1:-1]
     around = F.pad(swing, (_SMOOTH, _SMOOTH), mode="replicate")
     level = F.conv1d(around[:, None], (taps / taps.sum())[None, None])
     doublings = (_SOFT / level.clamp_min(_SILENT)).clamp_min(1).log2()
