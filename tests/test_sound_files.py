@@ -102,11 +102,11 @@ def test_file_and_array_go_the_same_way(
 def test_block_by_block_is_as_in_one_piece(
     restorer: SoundRestorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = make(tmp_path / "long.wav", sound(90_011, 2), subtype="FLOAT")
+    source = make(tmp_path / "long.wav", sound(100_011, 2), subtype="FLOAT")
     expected = restorer(heard(source).astype(np.float32), 16_000, **EVERYTHING)
     monkeypatch.setattr("denoise.sound.WINDOW_S", 0.1)
     monkeypatch.setattr(windows, "SLAB", 1000)
-    assert restorer.windows(16_000).size < 30_000
+    assert restorer.windows(16_000).size < 20_000
     options = Options(residual=tmp_path / "residual.wav", **EVERYTHING)
     sound_files.restore_sound_file(restorer, source, tmp_path / "out.wav", options)
     np.testing.assert_allclose(heard(tmp_path / "out.wav"), expected, atol=1e-5)
