@@ -2,12 +2,14 @@
 
 The pages are drawn by Matplotlib, all writing but that of the plots in typefaces that no training saw. Ours gets the
 page alone; beside it stands what it makes of it when it is told the level of the noise, which is 0 for a JPEG file.
+With --save the pages are files, and `camera.py --data DIR --every 1` measures peers on them.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -39,10 +41,14 @@ COLUMNS = ("page", "level", "estimated", "damaged dB", "restored dB", "level tol
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="as `denoise evaluate` takes them")
+    options.add_argument("--save", type=Path, metavar="DIR", help="write the clean pages there, and measure nothing")
     options.add_argument("--record", action="store_true", help="also put the numbers on the card of the weights")
     chosen = options.parse_args(arguments)
-    restorer = load_for("image", chosen.model, dtype=chosen.dtype)
     drawn = pages()
+    if chosen.save is not None:
+        _save(drawn, chosen.save)
+        return
+    restorer = load_for("image", chosen.model, dtype=chosen.dtype)
     rows: list[dict[str, Any]] = []
     means = []
     for spec in chosen.corruptions:
@@ -73,6 +79,13 @@ def pages() -> dict[str, Tensor]:
     drawn = {f"{size} px {name}": _writing(size, *ink) for name, ink in inks.items() for size in (9, 12, 16, 28)}
     drawn |= {f"9 px {name}, no gaps": _writing(9, *ink, spacing=1.0) for name, ink in inks.items()}
     return drawn | {"plot": _plot("default"), "dark plot": _plot("dark_background"), "code": _code()}
+
+
+def _save(drawn: dict[str, Tensor], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, page in drawn.items():
+        codes = (255 * page).round().byte().permute(1, 2, 0).contiguous().numpy()
+        Image.fromarray(codes).save(folder / f"{name}.png")
 
 
 def _writing(size_px: int, ink: str, paper: str, spacing: float = 1.3) -> Tensor:

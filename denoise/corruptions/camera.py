@@ -88,7 +88,7 @@ class Sensor(Corruption):
             mosaic = params["mosaic"]
             noise = torch.lerp(noise, demosaic(noise, params["phase"]), mosaic)
             variance = variance * (1 + mosaic * (clean.new_tensor(VARIANCE_KEPT)[:, None, None] - 1))
-        return Corrupted(to_srgb(light + noise), _level_in_file(light, variance), clean)
+        return Corrupted(to_srgb(light + noise), _level_in_srgb(light, variance), clean)
 
 
 class Camera(Compose):
@@ -119,10 +119,10 @@ def to_linear(encoded: Tensor) -> Tensor:
     return power.add_(line).sub_(0.04045 / 12.92)
 
 
-def to_srgb(linear: Tensor) -> Tensor:
-    """The sRGB curve (IEC 61966-2-1), clipped to 0..1."""
+def to_srgb(linear: Tensor, most: float = 1.0) -> Tensor:
+    """The sRGB curve (IEC 61966-2-1), clipped to 0..`most`."""
     line = linear.clamp(0, 0.0031308).mul_(12.92)
-    power = linear.clamp(0.0031308, 1).pow_(1 / 2.4).mul_(1.055)
+    power = linear.clamp(0.0031308, most).pow_(1 / 2.4).mul_(1.055)
     return power.add_(line).sub_(0.055 + 0.0031308 * 12.92)
 
 
@@ -142,16 +142,16 @@ def demosaic(picture: Tensor, phase: Tensor) -> Tensor:
     return _spread(picture * pattern[phase]) / _spread(pattern)[phase]
 
 
-def _level_in_file(light: Tensor, variance: Tensor) -> Tensor:
-    """The level of noise of the given variance behind the tone curve and clipping, `[B, 1, H, W]`.
+def _level_in_srgb(light: Tensor, variance: Tensor) -> Tensor:
+    """The level of noise of the given variance behind the tone curve, `[B, 1, H, W]`, before it is clipped at white.
 
-    Taken over the quantiles of the noise: the slope of the curve alone misleads near black, where it bends sharply.
-    One pixel in 4 x 4 is looked at.
+    Taken over the quantiles of the noise: the slope of the curve alone misleads near black, where it bends sharply and
+    clips. Other noise is told as it was before the file clips it, too. One pixel in 4 x 4 is looked at.
     """
     quantiles = torch.special.ndtri((torch.arange(12, device=light.device) + 0.5) / 12)
     quantiles = quantiles / quantiles.std(correction=0)
     noise = torch.einsum("q,bchw->qbchw", quantiles, variance[:, :, ::4, ::4].sqrt())
-    outcomes = to_srgb(light[:, :, ::4, ::4] + noise)
+    outcomes = to_srgb(light[:, :, ::4, ::4] + noise, most=math.inf)
     return local_level((outcomes - outcomes.mean(0)).square().mean(0), size=light.shape[-2:])
 
 

@@ -62,10 +62,20 @@ def test_demosaic_leaves_the_variance_that_the_condition_assumes() -> None:
 @pytest.mark.parametrize("iso", [100.0, 800.0, 3200.0, 12800.0])
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
 def test_level_in_the_file_is_the_measured_one(iso: float, mosaic: float) -> None:
-    for value in (0.0, 0.1, 0.25, 0.5, 0.8, 1.0):
+    for value in (0.0, 0.1, 0.25, 0.5, 0.8):
         result = Sensor(iso, mosaic)(flat(value), seeded())
         measured = result.observed.std().item()
         assert result.condition.mean().item() == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize("iso", [100.0, 800.0, 3200.0, 12800.0])
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_level_at_white_is_that_of_noise_before_it_is_clipped(iso: float, mosaic: float) -> None:
+    result = Sensor(iso, mosaic)(flat(1.0), seeded())
+    lower = to_linear(result.observed[result.observed < 1])
+    whole = torch.cat([lower, 2 - lower])  # the upper half is its mirror image, in linear light
+    measured = (1.055 * whole.pow(1 / 2.4) - 0.055).std().item()
+    assert result.condition.mean().item() == pytest.approx(measured, rel=0.1)
 
 
 @pytest.mark.parametrize(("iso", "level"), [(800.0, 6.0), (3200.0, 12.0), (12800.0, 25.0)])

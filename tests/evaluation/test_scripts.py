@@ -157,6 +157,11 @@ def test_drawings(script: Load, tiny_weights: Path, tmp_path: Path, monkeypatch:
     assert min(row["damaged dB"] for row in written["rows"]) > 29
     assert written["means"][0]["corruption"] == "gaussian:sigma=9"
 
+    drawings.main(["--save", str(tmp_path / "pages")])
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["12 px on black.png", "plot.png"]
+    saved = np.array(Image.open(tmp_path / "pages/plot.png"))
+    np.testing.assert_array_equal(saved / np.float32(255), clean["plot"].permute(1, 2, 0))
+
 
 def test_seams(
     script: Load, photo: Path, tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
