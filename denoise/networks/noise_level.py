@@ -14,6 +14,12 @@ _PRIOR = 0.02
 _CELLS = 2**16  # weighed at once by every knot: what that takes stays small
 _SUREST = 8.0
 
+# Normal noise around white, clipped there, has a mean of 0.683 of its own deviations below white; the deviation it had
+# before is 1.713 times as large. Further below the excess falls exponentially; all that holds within 2 %.
+_ROOM_AT_WHITE = 0.683
+_HIDDEN_AT_WHITE = 0.713
+_HIDDEN_DECAY = 2.6
+
 
 class NoiseLevel(nn.Module):
     """Estimate the standard deviation of the noise from the picture alone.
@@ -51,7 +57,27 @@ class NoiseLevel(nn.Module):
         """Levels and logarithmic weights, a cell each."""
         features = self.body(self.head(F.pixel_unshuffle(observed - 0.5, self.unshuffle)))
         level, weight = self.tail(features).float().chunk(2, dim=1)
-        return F.softplus(level) * 0.1, _SUREST * torch.tanh(weight / _SUREST)
+        seen = F.softplus(level) * 0.1
+        return before_clipping(seen, observed.float()), _SUREST * torch.tanh(weight / _SUREST)
+
+
+def before_clipping(levels: Tensor, observed: Tensor) -> Tensor:
+    """Levels as they were before the file cut off what is above white: on white paper that is half of the noise.
+
+    By what clipping at 1 does to the mean and the deviation of a normal distribution (Foi, Signal Processing 2009,
+    "Clipped noisy images"); a cell with a value above 1 was not clipped. Black is left alone: there the tone curve of
+    cameras bends so sharply that no other level is known than what is seen.
+
+    Shape:
+        - levels: `[B, 1, H/m, W/m]`, the deviation that is seen in each cell
+        - observed: `[B, C, H, W]`
+    """
+    cell = observed.shape[-1] // levels.shape[-1]
+    room = 1 - F.avg_pool2d(observed.mean(1, keepdim=True), cell)  # from the mean of a cell up to white
+    distance = (room / levels.clamp_min(1e-6) - _ROOM_AT_WHITE).clamp_min(0)
+    hidden = _HIDDEN_AT_WHITE * torch.exp(-_HIDDEN_DECAY * distance)
+    clipped = F.max_pool2d(observed.amax(1, keepdim=True), cell) <= 1
+    return levels * (1 + hidden * clipped)
 
 
 def pool_level(levels: Tensor, weights: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from scipy.stats import norm
 
 from denoise.networks import NoiseLevel, noise_level
-from denoise.networks.noise_level import level_curve, pool_level
+from denoise.networks.noise_level import before_clipping, level_curve, pool_level
 
 
 @pytest.mark.parametrize(("depths", "unshuffle", "cell"), [((2, 1, 1), 2, 8), ((1,), 4, 4)])
@@ -25,6 +26,24 @@ def test_no_cell_is_surer_than_the_bound() -> None:
     torch.nn.init.constant_(network.tail.bias, 1e6)
     _, weights = network(torch.rand(1, 3, 8, 8))
     assert weights.max() == 8
+
+
+@pytest.mark.parametrize("sigma", [0.004, 0.05, 0.2])
+@pytest.mark.parametrize("distance", [0, 0.3, 0.6, 1, 1.5, 2, 3, 4])
+def test_the_level_before_clipping_is_that_of_the_normal_distribution(sigma: float, distance: float) -> None:
+    below, at = norm.cdf(distance), norm.pdf(distance)  # of min(noise, distance), in units of sigma
+    mean = distance * (1 - below) - at
+    deviation = (below - distance * at + distance**2 * (1 - below) - mean**2) ** 0.5
+    observed = torch.full((1, 3, 8, 8), 1 + sigma * (mean - distance))
+    level = before_clipping(torch.full((1, 1, 1, 1), sigma * deviation), observed)
+    assert level.item() == pytest.approx(sigma, rel=0.02)
+
+
+def test_what_was_not_clipped_keeps_its_level() -> None:
+    observed = 1 + 0.1 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    levels = torch.full((1, 1, 2, 2), 0.1)
+    assert torch.equal(before_clipping(levels, observed), levels)
+    torch.testing.assert_close(before_clipping(levels, (observed - 0.9).clamp(0, 1)), levels, rtol=1e-4, atol=0)
 
 
 def test_the_pooled_level_is_a_weighted_mean() -> None:
