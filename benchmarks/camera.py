@@ -1,8 +1,8 @@
 """Camera noise of unknown level, JPEG included: ours against BM3D and two non-local means.
 
-Ours gets the picture alone. Each peer gets the strength that is best for it: candidates are multiples of the true noise
-level, the one with the best mean PSNR on --tune pictures, clean pictures in hand, is used on all. Times are by the same
-clock in the same process.
+Ours gets the picture alone, and all get it in 8 bits. Each peer gets the strength that is best for it: candidates are
+multiples of the true noise level, the one with the best mean PSNR on --tune pictures, clean pictures in hand, is used
+on all. Times are by the same clock in the same process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Peer = Callable[[Picture, float], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Pair:
-    """A clean and a noisy picture `[3, H, W]`, and the true noise level on the 0..255 scale."""
+    """A clean and a noisy picture of 8 bits, `[3, H, W]`, and the true noise level on the 0..255 scale."""
 
     clean: Tensor
     observed: Tensor
@@ -122,7 +122,8 @@ def _pairs(paths: list[Path], spec: str, side: int) -> list[Pair]:
         if clean.shape[0] != 3 or seen.condition is None:
             raise UsageError(f"{path.name} under {spec} is no noisy colour picture; give a folder of colour photos.")
         clean, observed, level = (_middle(x, side) for x in (clean, seen.observed[0], seen.condition[0]))
-        pairs.append(Pair(clean, observed, 255 * float(level.mean())))
+        in_file = (observed.clamp(0, 1) * 255).round() / 255
+        pairs.append(Pair(clean, in_file, 255 * float(level.mean())))
     return pairs
 
 

@@ -199,6 +199,14 @@ def test_camera_gives_a_peer_its_best_strength(
     assert rows["stub"]["PSNR dB"] > 60 > rows["noisy"]["PSNR dB"]
 
 
+def test_camera_gives_noise_beyond_white_as_files_hold_it(script: Load, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48), "white").save(tmp_path / "white.png")
+    (pair,) = script("camera")._pairs([tmp_path / "white.png"], "gaussian:sigma=60", 512)
+    codes = (255 * pair.observed).double()
+    assert (codes.max(), codes.mean()) == (255, pytest.approx(255 - 0.399 * 60, abs=2))
+    assert (codes - codes.round()).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("megapixels", [0.003, 0.05])
 def test_large_photo_has_the_size_asked_for(megapixels: float, script: Load, photo: Path) -> None:
     made = script("_common").large_photo(megapixels, photo)
