@@ -110,6 +110,15 @@ def test_bars_and_what_is_cut_out_do_not_lower_the_level(noisy: np.ndarray, mode
         assert np.array_equal(np.asarray(restored), np.asarray(again))
 
 
+def written(spacing: int, ink: int, paper: int) -> Tensor:
+    """A page of small writing. Shape: `[3, 192, 256]`, 0..1."""
+    page = Image.new("L", (256, 192), paper)
+    for line in range(180 // spacing):
+        place, words = (3, spacing * line), "Wherever one looks, letters: agWQ5& " * 2
+        ImageDraw.Draw(page).text(place, words, ink, font=ImageFont.load_default(12))
+    return torch.from_numpy(np.array(page) / np.float32(255)).expand(3, -1, -1)
+
+
 def test_photo_leaves_a_drawing_alone() -> None:
     drawing = Image.new("RGB", (256, 192), "white")
     ends = np.random.default_rng(0).integers(0, 192, (40, 4)).tolist()
@@ -121,15 +130,20 @@ def test_photo_leaves_a_drawing_alone() -> None:
 @pytest.mark.parametrize("spacing", [18, 12])
 @pytest.mark.parametrize(("ink", "paper"), [(20, 255), (220, 20)])
 def test_writing_in_a_jpeg_file_does_not_pass_for_noise(ink: int, paper: int, spacing: int) -> None:
-    page = Image.new("L", (256, 192), paper)
-    for line in range(180 // spacing):
-        place, words = (3, spacing * line), "Wherever one looks, letters: agWQ5& " * 2
-        ImageDraw.Draw(page).text(place, words, ink, font=ImageFont.load_default(12))
-    clean = torch.from_numpy(np.array(page) / np.float32(255)).expand(3, -1, -1)
+    clean = written(spacing, ink, paper)
     observed = parse("jpeg:quality=95")(clean[None], torch.Generator()).observed[0]
     restorer = denoise.load("photo")
     assert restorer.estimate(rows_of(observed), observed.shape).sigma < 1
     assert psnr_db(restorer(observed), clean) > psnr_db(observed, clean) - 2.5
+
+
+@pytest.mark.parametrize("sigma", [8, 15, 30])
+def test_noise_on_white_paper_is_found_though_half_of_it_is_clipped(sigma: int) -> None:
+    clean = written(24, 20, 255)
+    noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    observed = (255 * noisy.clamp(0, 1)).round() / 255
+    noise = denoise.load("photo").estimate(rows_of(observed), observed.shape)
+    assert noise.sigma == pytest.approx(sigma, rel=0.25)
 
 
 @pytest.mark.parametrize("model", ["gaussian", "photo"])
