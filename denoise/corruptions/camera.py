@@ -60,7 +60,7 @@ class Sensor(Corruption):
 
     Shape:
         - Input: `[B, C, H, W]`, 0..1 in sRGB, C = 1 or 3 (gray: no mosaic)
-        - condition: `[B, 1, H, W]`, the local level in sRGB as a standard deviation on the 0..1 scale
+        - condition: `[B, 1, H, W]`, the local level in sRGB, before clipping at white, as a standard deviation 0..1
     """
 
     def __init__(self, iso: Range = (100.0, 12800.0), mosaic: float = 1.0) -> None:
@@ -96,7 +96,7 @@ class Camera(Compose):
 
     Shape:
         - Input: `[B, C, H, W]`, 0..1 in sRGB, C = 1 or 3
-        - condition: `[B, 1, H, W]`, the local level of the sensor noise in sRGB as a standard deviation, 0..1
+        - condition: `[B, 1, H, W]`, that of `Sensor`
     """
 
     def __init__(

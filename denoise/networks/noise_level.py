@@ -27,7 +27,7 @@ class NoiseLevel(nn.Module):
     Noise shows where the picture is flat, so beside the level of every cell (`multiple_of` pixels square) the network
     says how sure it is of it, within bounds, so that no single cell outvotes a picture. The level of the whole picture
     is the mean weighted by that confidence; the map is the level itself. Sigma is on the scale of the signal (0..1),
-    not 0..255.
+    not 0..255, and as it was before a file clipped it: see `before_clipping`.
 
     Shape:
         - Input: `[B, C, H, W]`, 0..1, sides a multiple of `multiple_of`
