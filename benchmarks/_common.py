@@ -33,6 +33,11 @@ PACKAGES = {"BM3D": "bm3d", "OpenCV": "cv2", "noisereduce": "noisereduce", "scik
 """What is imported for a peer, by what its name begins with"""
 
 
+def to_bytes(picture: Tensor) -> NDArray[np.uint8]:
+    """A picture of 8 bits, `[C, H, W]` and 0..1, as others take it. Shape: `[H, W, C]`."""
+    return np.ascontiguousarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script; as with the `denoise` command, every error of ours becomes one sentence and an exit code."""
     name = Path(sys.argv[0]).name

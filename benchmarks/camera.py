@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import load_for, parser, record, report, require_peers, run, which_of, write_json
+from _common import load_for, parser, record, report, require_peers, run, to_bytes, which_of, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
 from denoise.errors import UsageError
 from denoise.evaluation.benchmark import corrupted, pictures_below
-from denoise.evaluation.metrics import psnr_db, ssim
+from denoise.evaluation.metrics import psnr_db, round_to_8_bits, ssim
 
 CORRUPTIONS = [f"camera:iso={iso},quality=90" for iso in (800, 3200, 12800)]
 FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
@@ -122,8 +122,7 @@ def _pairs(paths: list[Path], spec: str, side: int) -> list[Pair]:
         if clean.shape[0] != 3 or seen.condition is None:
             raise UsageError(f"{path.name} under {spec} is no noisy colour picture; give a folder of colour photos.")
         clean, observed, level = (_middle(x, side) for x in (clean, seen.observed[0], seen.condition[0]))
-        in_file = (observed.clamp(0, 1) * 255).round() / 255
-        pairs.append(Pair(clean, in_file, 255 * float(level.mean())))
+        pairs.append(Pair(clean, round_to_8_bits(observed), 255 * float(level.mean())))
     return pairs
 
 
@@ -149,8 +148,7 @@ def _print_estimate(sets: list[list[Pair]], tune: int, peers: dict[str, Peer]) -
 
 def _with_strength(peer: Peer, strength: float) -> Callable[[Tensor], Tensor]:
     def restore(observed: Tensor) -> Tensor:
-        picture = (observed * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-        restored = np.ascontiguousarray(peer(picture, strength), np.float32) / 255
+        restored = np.ascontiguousarray(peer(to_bytes(observed), strength), np.float32) / 255
         return torch.from_numpy(restored).permute(2, 0, 1)
 
     return restore

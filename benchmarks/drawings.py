@@ -16,13 +16,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
-from _common import load_for, parser, record, report, run, write_json
+from _common import load_for, parser, record, report, run, to_bytes, write_json
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from denoise.corruptions.spec import parse
-from denoise.evaluation.metrics import psnr_db
+from denoise.evaluation.metrics import psnr_db, round_to_8_bits
 from denoise.windows import rows_of
 
 CORRUPTIONS = [
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = []
         for number, (name, clean) in enumerate(drawn.items()):
             seen = parse(spec)(clean[None], torch.Generator().manual_seed(number))
-            observed = (255 * seen.observed[0].clamp(0, 1)).round() / 255  # as files hold it
+            observed = round_to_8_bits(seen.observed[0])
             level = 255 * float(seen.condition.mean())
             restored, told = restorer(observed), restorer(observed, sigma=level)
             estimate = restorer.estimate(rows_of(observed), observed.shape).sigma
@@ -84,8 +84,7 @@ def pages() -> dict[str, Tensor]:
 def _save(drawn: dict[str, Tensor], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in drawn.items():
-        codes = (255 * page).round().byte().permute(1, 2, 0).contiguous().numpy()
-        Image.fromarray(codes).save(folder / f"{name}.png")
+        Image.fromarray(to_bytes(page)).save(folder / f"{name}.png")
 
 
 def _writing(size_px: int, ink: str, paper: str, spacing: float = 1.3) -> Tensor:

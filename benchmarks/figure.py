@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import run
+from _common import run, to_bytes
 from PIL import Image, ImageDraw, ImageFont
 
 import denoise
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gap = torch.ones(3, HEIGHT, 8)
     sheet = torch.cat([damaged, gap, restored], dim=2).clamp(0, 1)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy()).save(chosen.out, optimize=True)
+    Image.fromarray(to_bytes(sheet)).save(chosen.out, optimize=True)
     print(f"Wrote {chosen.out}")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import load_for, macs_per_pixel, parser, record, report, require_peers, run, which_of, write_json
+from _common import load_for, macs_per_pixel, parser, record, report, require_peers, run, to_bytes, which_of, write_json
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -138,7 +138,7 @@ def _scores(methods: dict[str, Fill], paths: list[Path], corruption: Corruption)
 
 
 def _to_array(picture: Tensor) -> Picture:
-    pixels = np.ascontiguousarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+    pixels = to_bytes(picture)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 

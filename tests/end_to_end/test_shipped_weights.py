@@ -140,8 +140,7 @@ def test_writing_in_a_jpeg_file_does_not_pass_for_noise(ink: int, paper: int, sp
 @pytest.mark.parametrize("sigma", [8, 15, 30])
 def test_noise_on_white_paper_is_found_though_half_of_it_is_clipped(sigma: int) -> None:
     clean = written(24, 20, 255)
-    noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    observed = (255 * noisy.clamp(0, 1)).round() / 255
+    observed = parse(f"gaussian:sigma={sigma}+quantize")(clean[None], torch.Generator().manual_seed(0)).observed[0]
     noise = denoise.load("photo").estimate(rows_of(observed), observed.shape)
     assert noise.sigma == pytest.approx(sigma, rel=0.25)
 
