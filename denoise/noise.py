@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from denoise.jpeg_grid import Lead, led
 from denoise.media.mask import Mask
 from denoise.networks.noise_level import level_curve, pool_level
 from denoise.windows import Read, Windows, sweep_rows
@@ -53,10 +54,19 @@ class Noise:
     cell: int = 1
     drawn: bool = False
     """Whether the picture was drawn and has no noise: it stays as it is"""
+    lead: Lead = (0, 0)
+    """What the map has before the picture, and the picture is seen with: see `denoise.jpeg_grid`"""
 
 
 def estimate(
-    tell: Tell, cell: int, windows: Windows, read: Read, shape: Sequence[int], silent: Silent | None, curve: bool
+    tell: Tell,
+    cell: int,
+    windows: Windows,
+    read: Read,
+    shape: Sequence[int],
+    silent: Silent | None,
+    curve: bool,
+    lead: Lead = (0, 0),
 ) -> Noise:
     """Estimate the noise level of a picture that is read row by row.
 
@@ -68,16 +78,17 @@ def estimate(
         tell: what the network says.
         cell: side of its cells, in pixels.
         curve: whether the level is a function of brightness, or one for the picture.
+        lead: what the picture is seen with before it.
     """
     shades = torch.zeros(shape[0], _WHITE + 1, dtype=torch.bool)
-    seen = _look(tell, cell, windows, _counting(read, shades), shape, silent)
+    seen = _look(tell, cell, windows, _counting(read, shades), shape, silent, lead)
     if _has_few(shades):
         return Noise(0.0, drawn=True)
-    noise, gain = _pooled(seen, cell, curve), brighter(_white(seen))
+    noise, gain = _pooled(seen, cell, curve, lead), brighter(_white(seen))
     if gain > 1 and noise.sigma < _FAINT:
-        seen = _look(tell, cell, windows, lambda start, stop: read(start, stop) * gain, shape, silent)
-        noise = _pooled(seen, cell, curve)
-        noise = Noise(noise.sigma / gain, None if noise.map is None else noise.map / gain, cell)
+        seen = _look(tell, cell, windows, lambda start, stop: read(start, stop) * gain, shape, silent, lead)
+        noise = _pooled(seen, cell, curve, lead)
+        noise = replace(noise, sigma=noise.sigma / gain, map=None if noise.map is None else noise.map / gain)
     return Noise(0.0, drawn=True) if _is_drawn(seen) else noise
 
 
@@ -96,7 +107,9 @@ class _Seen:
     """Above 0 where a part of the cell is silent"""
 
 
-def _look(tell: Tell, cell: int, windows: Windows, read: Read, shape: Sequence[int], silent: Silent | None) -> _Seen:
+def _look(
+    tell: Tell, cell: int, windows: Windows, read: Read, shape: Sequence[int], silent: Silent | None, lead: Lead
+) -> _Seen:
     """Sweep over a picture; bands that are seen one by one count where they are not of one colour."""
 
     def read_both(start: int, stop: int) -> Tensor:
@@ -120,7 +133,8 @@ def _look(tell: Tell, cell: int, windows: Windows, read: Read, shape: Sequence[i
         return found.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
     maps: list[Tensor] = []
-    for start, _, rows in sweep_rows(look, read_both, shape[1:], windows):
+    read_led, shape_led = led(read_both, shape, lead)
+    for start, _, rows in sweep_rows(look, read_led, shape_led[1:], windows):
         maps.append(rows[:, -start % cell :: cell, ::cell].clone())  # a view would keep all of `rows`
     return _Seen(*torch.cat(maps, dim=1)[:, None, None].unbind(0))
 
@@ -151,7 +165,7 @@ def brighter(white: float) -> int:
     return 2 ** min(max(math.floor(-math.log2(white)), 0), _MOST_DOUBLINGS) if white > 0 else 1
 
 
-def _pooled(seen: _Seen, cell: int, curve: bool) -> Noise:
+def _pooled(seen: _Seen, cell: int, curve: bool, lead: Lead) -> Noise:
     """The level of the cells that count."""
     weights = _without(seen.weights, seen.untold)
     left = _without(weights, seen.contrast == 0)
@@ -160,7 +174,8 @@ def _pooled(seen: _Seen, cell: int, curve: bool) -> Noise:
         weights = left
     with torch.autocast("cpu", enabled=False):
         sigma = 255 * float(pool_level(seen.levels, weights))
-        return Noise(sigma, level_curve(seen.levels, weights, seen.brightness) if curve else None, cell)
+        cells = level_curve(seen.levels, weights, seen.brightness) if curve else None
+        return Noise(sigma, cells, cell, lead=lead)
 
 
 def _white(seen: _Seen) -> float:

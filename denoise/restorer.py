@@ -19,6 +19,7 @@ from denoise.devices import choose_device, choose_dtype, from_cpu, place, run
 from denoise.ensemble import check_ensemble, run_ensemble
 from denoise.errors import UsageError
 from denoise.holes import masks_for
+from denoise.jpeg_grid import Lead, find_lead, led
 from denoise.media.mask import Mask
 from denoise.noise import Noise, Silent, estimate
 from denoise.options import Sigma, check_sigma, check_strength
@@ -117,23 +118,29 @@ class Restorer:
                 restored = restore_bands(self.network, self.dtype, self.ensemble, observed, condition)
             return observed.lerp(restored, strength) if strength < 1 else restored
 
-        yield from sweep_rows(restore, read, shape[1:], replace(self.windows, size=window_px(self.windows, shape)))
+        windows = replace(self.windows, size=window_px(self.windows, shape))
+        above, before = noise.lead
+        read_led, shape_led = led(read, shape, noise.lead)
+        for start, stop, rows in sweep_rows(restore, read_led, shape_led[1:], windows):
+            first = max(start, above)  # a band is longer than what leads
+            yield first - above, stop - above, rows[:, first - start :, before:]
 
     def noise(self, read: Read, shape: Sequence[int], sigma: Sigma, silent: Silent | None = None) -> Noise:
         """The noise that `sigma` says a picture has: one level, or what `estimate` finds where it is `auto`.
 
         A network that is told of none has a level of 0; raises UsageError for another.
         """
-        if not self.takes_level:
-            if sigma != "auto":
-                raise UsageError("These weights restore without a noise level; leave sigma out.")
-            return Noise(0.0)
-        return self.estimate(read, shape, silent) if sigma == "auto" else Noise(float(sigma))
+        if not self.takes_level and sigma != "auto":
+            raise UsageError("These weights restore without a noise level; leave sigma out.")
+        lead = find_lead(read, shape)
+        if self.takes_level and sigma == "auto":
+            return self.estimate(read, shape, silent, lead)
+        return Noise(0.0 if sigma == "auto" else float(sigma), lead=lead)
 
-    def estimate(self, read: Read, shape: Sequence[int], silent: Silent | None = None) -> Noise:
+    def estimate(self, read: Read, shape: Sequence[int], silent: Silent | None = None, lead: Lead = (0, 0)) -> Noise:
         """Estimate the noise level of a picture that is read row by row.
 
-        What `silent` touches does not count; see `denoise.noise.estimate`.
+        What `silent` touches does not count; see `denoise.noise.estimate`, for `lead` too.
 
         Raises:
             UsageError: these weights cannot estimate; a level must be given.
@@ -150,7 +157,7 @@ class Restorer:
 
         windows = Windows(size=window_px(self.windows, shape), context=32, fade=0, multiple_of=cell)
         curve = self.card is not None and self.card.statistic != "picture"
-        return estimate(tell, cell, windows, read, shape, silent, curve)
+        return estimate(tell, cell, windows, read, shape, silent, curve, lead)
 
     def _condition(self, noise: Noise, window: Tensor, position: tuple[slice, ...]) -> Tensor:
         """The noise-level map of a window. Shape: `[1, 1, H, W]`."""

@@ -62,13 +62,13 @@ def _stored(samples: Tensor, table: tuple[tuple[int, ...], ...], quality: Tensor
     blocks = padded.reshape(*samples.shape[:2], rows, 8, columns, 8).transpose(3, 4)
     scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
     steps = ((samples.new_tensor(table) * scale + 50) / 100).floor().clamp(1, 255)[:, :, None, None]
-    cosines = _cosines(samples)
-    held = (cosines @ blocks @ cosines.mT / steps).round() * steps
-    back = (cosines.mT @ held @ cosines).round().clamp(-128, 127)
+    basis = cosines(samples)
+    held = (basis @ blocks @ basis.mT / steps).round() * steps
+    back = (basis.mT @ held @ basis).round().clamp(-128, 127)
     return back.transpose(3, 4).reshape(padded.shape)[..., :height, :width]
 
 
-def _cosines(like: Tensor) -> Tensor:
+def cosines(like: Tensor) -> Tensor:
     """The orthonormal cosine transform (DCT-II) of 8 samples, a row for each frequency."""
     frequency = torch.arange(8, device=like.device, dtype=like.dtype)[:, None]
     rows = torch.cos(math.pi / 8 * frequency * (frequency.mT + 0.5)) / 2
