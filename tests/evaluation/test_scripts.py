@@ -43,7 +43,7 @@ def photo(tmp_path: Path) -> Path:
 
 def test_all_scripts_are_here() -> None:
     sound = ["soft_voices", "sound_memory", "sound_seams", "speech", "speech_speed"]
-    pictures = ["awgn", "camera", "drawings", "hole_area", "inpainting", "memory", "seams", "speed"]
+    pictures = ["awgn", "camera", "drawings", "hole_area", "inpainting", "jpeg", "memory", "seams", "speed"]
     assert sorted(SCRIPTS) == sorted(["autoencoders", "training", *sound, *pictures])
 
 
@@ -73,7 +73,7 @@ def test_a_wrong_request_ends_in_one_sentence(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(script("_common"), "PACKAGES", {})
-    data = name in ("autoencoders", "awgn", "camera", "inpainting", "soft_voices", "speech", "training")
+    data = name in ("autoencoders", "awgn", "camera", "inpainting", "jpeg", "soft_voices", "speech", "training")
     model = name not in ("autoencoders", "training")
     options = ["--data", "nothere"] * data + ["--model", "nope"] * model
     monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", *options])
@@ -205,6 +205,23 @@ def test_camera_gives_noise_beyond_white_as_files_hold_it(script: Load, tmp_path
     codes = (255 * pair.observed).double()
     assert (codes.max(), codes.mean()) == (255, pytest.approx(255 - 0.399 * 60, abs=2))
     assert (codes - codes.round()).abs().max() < 1e-4
+
+
+def test_jpeg_scores_the_same_part_of_whole_and_cut(
+    script: Load, photo: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    numbers = tmp_path / "jpeg.json"
+    options = ["--model", tiny_weights, "--dtype", "float32", "--corruptions", "jpeg:quality=50", "--json", numbers]
+    found = []
+    for cut in ((0, 0), (8, 16)):
+        script("jpeg").main([str(option) for option in ("--data", photo.parent, *options, "--cut", *cut)])
+        (row,) = json.loads(numbers.read_text())["rows"]
+        found.append({name: tuple(map(float, text.split(" / "))) for name, text in row.items() if "/" in text})
+    assert found[0]["restored"] == found[0]["cut, restored"] != found[0]["damaged"]
+    assert found[1]["restored"] != found[0]["restored"]
+    assert found[1]["cut, restored"] == pytest.approx(
+        found[1]["restored"], abs=0.1
+    )  # what is beyond the cut is mirrored
 
 
 @pytest.mark.parametrize("megapixels", [0.003, 0.05])
