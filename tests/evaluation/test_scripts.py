@@ -219,9 +219,8 @@ def test_jpeg_scores_the_same_part_of_whole_and_cut(
         found.append({name: tuple(map(float, text.split(" / "))) for name, text in row.items() if "/" in text})
     assert found[0]["restored"] == found[0]["cut, restored"] != found[0]["damaged"]
     assert found[1]["restored"] != found[0]["restored"]
-    assert found[1]["cut, restored"] == pytest.approx(
-        found[1]["restored"], abs=0.1
-    )  # what is beyond the cut is mirrored
+    # But for the borders: what is beyond the cut is mirrored.
+    assert found[1]["cut, restored"] == pytest.approx(found[1]["restored"], abs=0.2)
 
 
 @pytest.mark.parametrize("megapixels", [0.003, 0.05])
