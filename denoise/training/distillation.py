@@ -33,14 +33,17 @@ class Distillation(Restoration):
     Args:
         teacher: name or folder of weights for the same task, best the ones that the training starts from.
         teacher_share: share of the teacher in the target, 0..1; the truth has the rest.
+        shifts: whether views are shifted, too. Not where JPEG is to be undone, for the teacher knows its blocks only
+            where they begin at multiples of 8.
         arguments: those of `Restoration`.
 
     Raises UsageError when the teacher is for another task.
     """
 
-    def __init__(self, teacher: str, teacher_share: float = 0.5, **arguments: Any) -> None:
+    def __init__(self, teacher: str, teacher_share: float = 0.5, shifts: bool = True, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.teacher_share = as_fraction(teacher_share, "teacher_share")
+        self.shifts = shifts
         network = pretrained.load(teacher).network.eval().requires_grad_(False)
         mine, theirs = ({key: describe(one).get(key) for key in _TASK} for one in (self.network, network))
         require_alike("network", mine, theirs, f"the teacher {teacher}")
@@ -53,8 +56,9 @@ class Distillation(Restoration):
         (teacher,) = self._teacher
         teacher.to(seen.observed.device)
         cell = math.lcm(self.network.multiple_of, teacher.multiple_of)  # by a whole one nothing new is seen
+        reach = cell if self.shifts else 1
         generator = self.generator(torch.device("cpu"), self._number(batch_idx), stream=VIEWS)
-        turns, flips, left, top = (int(torch.randint(n, (), generator=generator)) for n in (4, 2, cell, cell))
+        turns, flips, left, top = (int(torch.randint(n, (), generator=generator)) for n in (4, 2, reach, reach))
 
         def view(x: Tensor) -> Tensor:
             padded = F.pad(x, (left, cell - left, top, cell - top), mode="reflect")

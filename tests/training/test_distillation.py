@@ -85,6 +85,25 @@ def test_views_differ_from_step_to_step_and_are_alike_in_a_step(busy: str) -> No
     assert all(not torch.allclose(answers[0], answer, atol=1e-3) for answer in answers[1:])
 
 
+def test_views_that_are_not_shifted(tmp_path: Path) -> None:
+    """What a teacher does to the first row of each of its cells comes back there, or in the last row when turned."""
+
+    class Rows(UNet):
+        def forward(self, observed: Tensor, condition: Tensor) -> Tensor:
+            row, column = (torch.arange(side) % 4 == 0 for side in observed.shape[2:])
+            return observed + (row[:, None] | column) + 0 * condition
+
+    found = set()
+    for step in range(20):
+        module = _module(_saved(tmp_path / f"{step}", UNet(**SMALL)), step, teacher_share=1, shifts=False)
+        module._teacher = [Rows(**SMALL)]
+        seen = module.see(_clean(), 0)
+        marked = (seen.target - seen.observed)[0, 0].round() > 0
+        rows, columns = marked.all(1).nonzero()[:, 0] % 4, marked.all(0).nonzero()[:, 0] % 4
+        found.add((*rows.unique().tolist(), *columns.unique().tolist()))
+    assert found == {(0, 0), (0, 3), (3, 0), (3, 3)}
+
+
 def test_holes_are_seen_where_they_are(tmp_path: Path) -> None:
     """Known pixels come back as they are from a teacher that only fills; in holes they do not."""
     network = awake(InpaintingUNet(**SMALL))
