@@ -19,7 +19,7 @@ BLOCK = 8
 _TILE, _TILES = 72, 4  # so many tiles each way, of so many pixels a side, tell of a picture of any size
 _SMALLEST_PX = 32
 _PEAK = 0.5  # half its width, in levels of 8 bits: coefficients that were rounded to 0 lie within
-_CLEAR = 5.0  # standard deviations above places that share no edge with it; white noise gave up to 4.9 by chance
+_CLEAR = 5.0  # standard deviations above the places that share no edge of blocks with it: rare by chance
 _LUMA = (0.299, 0.587, 0.114)
 
 Lead = tuple[int, int]
@@ -49,7 +49,7 @@ def find_lead(read: Read, shape: Sequence[int]) -> Lead:
                 likely += _likelihood(_luma(rows[..., column : column + _TILE]))
     row, column = divmod(int(likely.argmax()), BLOCK)
     apart = torch.ones_like(likely, dtype=torch.bool)
-    apart[row], apart[:, column] = False, False  # those share edges of blocks
+    apart[row], apart[:, column] = False, False
     if not likely[row, column] > likely[apart].mean() + _CLEAR * likely[apart].std():
         return 0, 0
     return -row % BLOCK, -column % BLOCK

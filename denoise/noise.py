@@ -78,7 +78,7 @@ def estimate(
         tell: what the network says.
         cell: side of its cells, in pixels.
         curve: whether the level is a function of brightness, or one for the picture.
-        lead: what the picture is seen with before it.
+        lead: what the picture is seen with before it, see `denoise.jpeg_grid`.
     """
     shades = torch.zeros(shape[0], _WHITE + 1, dtype=torch.bool)
     seen = _look(tell, cell, windows, _counting(read, shades), shape, silent, lead)
