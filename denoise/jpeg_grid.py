@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from denoise.corruptions.filters import luma
 from denoise.corruptions.jpeg_codec import cosines
 from denoise.windows import Read
 
-BLOCK = 8
+_BLOCK = 8
 _TILE, _TILES = 72, 4  # so many tiles each way, of so many pixels a side, tell of a picture of any size
 _SMALLEST_PX = 32
 _PEAK = 0.5  # half its width, in levels of 8 bits: coefficients that were rounded to 0 lie within
 _CLEAR = 5.0  # standard deviations above the places that share no edge of blocks with it: rare by chance
-_LUMA = (0.299, 0.587, 0.114)
 
 Lead = tuple[int, int]
 """Rows and columns to put before a picture"""
@@ -41,18 +41,18 @@ def find_lead(read: Read, shape: Sequence[int]) -> Lead:
     _, height, width = shape
     if min(height, width) < _SMALLEST_PX:
         return 0, 0
-    likely = torch.zeros(BLOCK, BLOCK, dtype=torch.float64)
+    likely = torch.zeros(_BLOCK, _BLOCK, dtype=torch.float64)
     with torch.autocast("cpu", enabled=False):  # the caller's
         for row in _places(height):
             rows = read(row, min(row + _TILE, height))
             for column in _places(width):
-                likely += _likelihood(_luma(rows[..., column : column + _TILE]))
-    row, column = divmod(int(likely.argmax()), BLOCK)
+                likely += _likelihood(_brightness(rows[..., column : column + _TILE]))
+    row, column = divmod(int(likely.argmax()), _BLOCK)
     apart = torch.ones_like(likely, dtype=torch.bool)
     apart[row], apart[:, column] = False, False
     if not likely[row, column] > likely[apart].mean() + _CLEAR * likely[apart].std():
         return 0, 0
-    return -row % BLOCK, -column % BLOCK
+    return -row % _BLOCK, -column % _BLOCK
 
 
 def led(read: Read, shape: Sequence[int], lead: Lead) -> tuple[Read, tuple[int, ...]]:
@@ -80,22 +80,24 @@ def _places(length: int) -> list[int]:
     """Where tiles begin along a side, evenly spread, at multiples of a block."""
     room = max(length - _TILE, 0)
     count = min(_TILES, 1 + -(-room // _TILE))
-    return sorted({room * k // max(count - 1, 1) // BLOCK * BLOCK for k in range(count)})
+    return sorted({room * k // max(count - 1, 1) // _BLOCK * _BLOCK for k in range(count)})
 
 
-def _luma(rows: Tensor) -> Tensor:
-    """Brightness in levels of 8 bits, `[H, W]`."""
-    rows = rows.float().cpu()
-    light = torch.einsum("c,chw->hw", rows.new_tensor(_LUMA), rows) if len(rows) == 3 else rows.mean(0)
-    return 255 * light
+def _brightness(rows: Tensor) -> Tensor:
+    """Of a tile of any number of bands, in levels of 8 bits. Shape: `[C, H, W] -> [1, 1, H, W]`."""
+    picture = rows[None].cpu()
+    return 255 * (luma(picture) if len(rows) == 3 else picture.mean(1, keepdim=True))
 
 
 def _likelihood(light: Tensor) -> Tensor:
-    """Log likelihood of the coefficients of all whole blocks, by the row and column where they begin: `[8, 8]`."""
+    """Log likelihood of the coefficients of all whole blocks, by the row and column where they begin.
+
+    Shape: `[1, 1, H, W] -> [8, 8]`.
+    """
     basis = cosines(light)
-    by_column = F.conv2d(light[None, None], basis[:, None, None, :])
-    coefficients = F.conv2d(by_column, basis[:, None, :, None].repeat(BLOCK, 1, 1, 1), groups=BLOCK)[0, 1:]
+    by_column = F.conv2d(light, basis[:, None, None, :])
+    coefficients = F.conv2d(by_column, basis[:, None, :, None].repeat(_BLOCK, 1, 1, 1), groups=_BLOCK)[0, 1:]
     likely = -(coefficients / _PEAK).square().log1p().mean(0)
-    rows, columns = (side // BLOCK for side in likely.shape)
-    whole = likely[: rows * BLOCK, : columns * BLOCK].double()
-    return whole.reshape(rows, BLOCK, columns, BLOCK).sum((0, 2))
+    rows, columns = (side // _BLOCK for side in likely.shape)
+    whole = likely[: rows * _BLOCK, : columns * _BLOCK].double()
+    return whole.reshape(rows, _BLOCK, columns, _BLOCK).sum((0, 2))

@@ -84,12 +84,12 @@ def estimate(
     seen = _look(tell, cell, windows, _counting(read, shades), shape, silent, lead)
     if _has_few(shades):
         return Noise(0.0, drawn=True)
-    noise, gain = _pooled(seen, cell, curve, lead), brighter(_white(seen))
+    noise, gain = _pooled(seen, cell, curve), brighter(_white(seen))
     if gain > 1 and noise.sigma < _FAINT:
         seen = _look(tell, cell, windows, lambda start, stop: read(start, stop) * gain, shape, silent, lead)
-        noise = _pooled(seen, cell, curve, lead)
-        noise = replace(noise, sigma=noise.sigma / gain, map=None if noise.map is None else noise.map / gain)
-    return Noise(0.0, drawn=True) if _is_drawn(seen) else noise
+        noise = _pooled(seen, cell, curve)
+        noise = Noise(noise.sigma / gain, None if noise.map is None else noise.map / gain, cell)
+    return Noise(0.0, drawn=True) if _is_drawn(seen) else replace(noise, lead=lead)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def brighter(white: float) -> int:
     return 2 ** min(max(math.floor(-math.log2(white)), 0), _MOST_DOUBLINGS) if white > 0 else 1
 
 
-def _pooled(seen: _Seen, cell: int, curve: bool, lead: Lead) -> Noise:
+def _pooled(seen: _Seen, cell: int, curve: bool) -> Noise:
     """The level of the cells that count."""
     weights = _without(seen.weights, seen.untold)
     left = _without(weights, seen.contrast == 0)
@@ -174,8 +174,7 @@ def _pooled(seen: _Seen, cell: int, curve: bool, lead: Lead) -> Noise:
         weights = left
     with torch.autocast("cpu", enabled=False):
         sigma = 255 * float(pool_level(seen.levels, weights))
-        cells = level_curve(seen.levels, weights, seen.brightness) if curve else None
-        return Noise(sigma, cells, cell, lead=lead)
+        return Noise(sigma, level_curve(seen.levels, weights, seen.brightness) if curve else None, cell)
 
 
 def _white(seen: _Seen) -> float:

@@ -85,7 +85,7 @@ def test_views_differ_from_step_to_step_and_are_alike_in_a_step(busy: str) -> No
     assert all(not torch.allclose(answers[0], answer, atol=1e-3) for answer in answers[1:])
 
 
-def test_views_that_are_not_shifted(tmp_path: Path) -> None:
+def test_views_that_are_not_shifted(idle: str) -> None:
     """What a teacher does to the first row of each of its cells comes back there, or in the last row when turned."""
 
     class Rows(UNet):
@@ -95,7 +95,7 @@ def test_views_that_are_not_shifted(tmp_path: Path) -> None:
 
     found = set()
     for step in range(20):
-        module = _module(_saved(tmp_path / f"{step}", UNet(**SMALL)), step, teacher_share=1, shifts=False)
+        module = _module(idle, step, teacher_share=1, shifts=False)
         module._teacher = [Rows(**SMALL)]
         seen = module.see(_clean(), 0)
         marked = (seen.target - seen.observed)[0, 0].round() > 0
