@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from denoise.corruptions.base import Compose, Corrupted, Corruption, OneOf, Params, require_undamaged, zero_level
 from denoise.corruptions.draws import Range, as_fraction, as_range, uniform
 from denoise.corruptions.filters import filter_rows_columns, gaussian_taps, require_bands
-from denoise.corruptions.jpeg_codec import through_jpeg
+from denoise.corruptions.jpeg_codec import finest_step, through_jpeg
 from denoise.errors import UsageError
 
 _LONGEST_JPEG_PX = 65_500
@@ -107,6 +107,9 @@ class Jpeg(Corruption):
     With the given probability the colour of an RGB picture is stored at half the resolution (4:2:0), else at full
     (4:4:4). Values are clipped and rounded to 8 bits on the way.
 
+    The level that is told is the deviation that rounding leaves at the finest step of brightness, step / sqrt(12): 0.6,
+    1.4, 3.8 and 7.2 of 255 at a quality of 90, 75, 40 and 20. Told so, a network for noise restores JPEG best.
+
     Shape:
         - Input: `[B, C, H, W]`, 0..1, C = 1 or 3
     """
@@ -130,7 +133,8 @@ class Jpeg(Corruption):
             )
         encode = _through_pillow if clean.device.type == "cpu" else through_jpeg
         observed = encode((clean.clamp(0, 1) * 255).round(), params["quality"], params["half_colour"]) / 255
-        return Corrupted(observed, zero_level(clean), clean)
+        level = finest_step(params["quality"]) / math.sqrt(12) / 255
+        return Corrupted(observed, zero_level(clean) + level, clean)
 
 
 class AsJpeg(OneOf):

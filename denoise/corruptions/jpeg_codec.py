@@ -54,18 +54,28 @@ def through_jpeg(codes: Tensor, quality: Tensor, half_colour: Tensor) -> Tensor:
     return rgb.round().clamp(0, 255)
 
 
+def finest_step(quality: Tensor) -> Tensor:
+    """The finest step that brightness is rounded to, of 255. Shape: `[B, 1, 1, 1]` twice."""
+    return _steps(_LUMA, quality).amin((2, 3), keepdim=True)
+
+
 def _stored(samples: Tensor, table: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
     """Samples around 0 after the cosine transform of blocks of 8 by 8, quantisation and the way back."""
     height, width = samples.shape[-2:]
     padded = F.pad(samples, (0, -width % 8, 0, -height % 8), mode="replicate")
     rows, columns = (side // 8 for side in padded.shape[-2:])
     blocks = padded.reshape(*samples.shape[:2], rows, 8, columns, 8).transpose(3, 4)
-    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    steps = ((samples.new_tensor(table) * scale + 50) / 100).floor().clamp(1, 255)[:, :, None, None]
+    steps = _steps(table, quality)[:, :, None, None]
     basis = cosines(samples)
     held = (basis @ blocks @ basis.mT / steps).round() * steps
     back = (basis.mT @ held @ basis).round().clamp(-128, 127)
     return back.transpose(3, 4).reshape(padded.shape)[..., :height, :width]
+
+
+def _steps(table: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
+    """What the frequencies are rounded to at qualities `[B, 1, 1, 1]`: `[B, 1, 8, 8]`."""
+    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
+    return ((quality.new_tensor(table) * scale + 50) / 100).floor().clamp(1, 255)
 
 
 def cosines(like: Tensor) -> Tensor:

@@ -105,6 +105,9 @@ def test_camera_is_the_sensor_and_then_the_file() -> None:
         params = camera.draw(clean, seeded())
         seen = Sensor(3200.0).apply(clean, params["0"])
         result = camera.apply(clean, params)
-        torch.testing.assert_close(result.observed, file.apply(seen.observed, params["1"]).observed)
-        torch.testing.assert_close(result.condition, seen.condition)
+        stored = file.apply(seen.observed, params["1"])
+        assert seen.condition is not None
+        assert stored.condition is not None
+        torch.testing.assert_close(result.observed, stored.observed)
+        torch.testing.assert_close(result.condition, torch.hypot(seen.condition, stored.condition))
         assert torch.equal(result.target, clean)

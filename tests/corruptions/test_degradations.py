@@ -89,6 +89,22 @@ def test_jpeg_is_what_pillow_decodes(bands: int, half_colour: float) -> None:
         np.testing.assert_array_equal((observed[one] * 255).round().permute(1, 2, 0).numpy(), decoded)
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+def test_jpeg_tells_what_rounding_by_the_finest_step_of_its_file_leaves(bands: int) -> None:
+    clean, qualities = pictures(bands=bands), (1, 10, 35, 50, 75, 96, 100)
+    told, expected = [], []
+    for quality in qualities:
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        expected.append(min(Image.open(file).quantization[0]) / 12**0.5 / 255)  # type: ignore[attr-defined]
+        condition = Jpeg(float(quality))(clean, seeded()).condition
+        assert condition is not None
+        assert condition.shape == (len(clean), 1, *clean.shape[2:])
+        assert condition.unique().numel() == 1
+        told.append(condition.flatten()[0].item())
+    assert told == pytest.approx(expected)
+
+
 def test_jpeg_draws_whole_qualities_and_both_kinds_of_colour() -> None:
     params = Jpeg((60.0, 100.0), 0.5).draw(torch.zeros(500, 3, 1, 1), seeded())
     quality = params["quality"]
