@@ -38,7 +38,8 @@ class Corruption(nn.Module):
     """Clean signal in, observed signal and what we know about it out.
 
     A child class writes two methods: `draw` owns the randomness and `apply` is a pure function, so that a draw can be
-    replayed. Draws are per example. A corruption keeps the shape, and one that adds no noise reports a level of zero.
+    replayed. Draws are per example. A corruption keeps the shape, and one that adds no noise reports a level of
+    zero, but for `Jpeg`, which is undone as noise is.
 
     Shape:
         - Input: `[B, C, *S]`, float32; pictures 0..1

@@ -96,7 +96,7 @@ class Camera(Compose):
 
     Shape:
         - Input: `[B, C, H, W]`, 0..1 in sRGB, C = 1 or 3
-        - condition: `[B, 1, H, W]`, that of `Sensor`
+        - condition: `[B, 1, H, W]`, that of `Sensor` and, of a JPEG file, that of `Jpeg`; variances add
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Jpeg(Corruption):
     (4:4:4). Values are clipped and rounded to 8 bits on the way.
 
     The level that is told is the deviation that rounding leaves at the finest step of brightness, step / sqrt(12): 0.6,
-    1.4, 3.8 and 7.2 of 255 at a quality of 90, 75, 40 and 20. Told so, a network for noise restores JPEG best.
+    1.4, 3.8 and 7.2 of 255 at a quality of 90, 75, 40 and 20. Told so, `photo` undoes more than told of no noise.
 
     Shape:
         - Input: `[B, C, H, W]`, 0..1, C = 1 or 3

@@ -41,8 +41,8 @@ class Scores:
     sigma: float | None
     """Noise level that was used, on the 0..255 scale; None if the network is told of none"""
     sigma_error: float | None
-    """|used - true| / true, the truth being the mean of the corruption's own map; None if it adds no noise, or the
-    network is told of none"""
+    """|used - true| / true, the truth being the mean of the corruption's own map; None if that is zero, or the network
+    is told of none"""
     megapixels_per_s: float
     failures: dict[str, str] = field(default_factory=dict)
     """File -> why it could not be scored"""
