@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -91,7 +92,7 @@ def train(arguments: Sequence[str]) -> None:
     recipe = None if asked else find_recipe(arguments[0])
     if (here := str(Path.cwd())) not in sys.path:  # as `python -m` has it: recipes may name classes that lie here
         sys.path.append(here)
-    with _quiet():
+    with _quiet(), _flushed():
         cli = RecipeCLI(
             Restoration,
             L.LightningDataModule,
@@ -221,6 +222,19 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             log.removeFilter(_is_no_tip)
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Without numbers so small that processors take many times longer for them.
+
+    The momentum of weights that get no gradient fades to such, and its products in Muon are smaller still.
+    """
+    torch.set_flush_denormal(True)  # also in the threads that begin from now on
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _is_no_tip(record: logging.LogRecord) -> bool:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,3 +83,22 @@ def test_without_a_logger_nothing_is_written_beside_what_is_there(folder: Path) 
     _train("--trainer.logger", "false")
     assert (folder / "config.yaml").read_text() == "mine"
     assert [path.name for path in sorted(folder.iterdir()) if path not in before] == ["runs"]
+
+
+def test_numbers_close_to_zero_are_zero_in_a_training_and_not_after_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def product() -> float:
+        return (torch.tensor([1e-30]) * 1e-10).item()
+
+    seen = []
+    step = Restoration.training_step
+
+    def spy(self: Restoration, *batch: Any) -> torch.Tensor:
+        seen.append(product())
+        return step(self, *batch)
+
+    monkeypatch.setattr(Restoration, "training_step", spy)
+    _train()
+    assert set(seen) == ({0.0} if torch.backends.cpu.get_cpu_capability() != "DEFAULT" else {product()})
+    assert product() > 0
