@@ -42,7 +42,7 @@ class RecycleDormant(L.Callback):
         self.least = as_fraction(least, "least")
         self.latest = as_fraction(latest, "latest")
         self._due = 0
-        self._looks: list[_Look] = []
+        self._looks: list[Activity] = []
 
     def state_dict(self) -> dict[str, Any]:
         """When the next look is due."""
@@ -56,7 +56,7 @@ class RecycleDormant(L.Callback):
         """Begin to look."""
         assert isinstance(pl_module, Restoration)
         if not self._looks and trainer.global_step >= self._due and pl_module.progress() <= self.latest:
-            self._looks = [_Look(block) for block in pl_module.network.modules() if isinstance(block, ResidualBlock)]
+            self._looks = [Activity(block) for block in pl_module.network.modules() if isinstance(block, ResidualBlock)]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Recycle what was dormant all the while."""
@@ -75,8 +75,15 @@ class RecycleDormant(L.Callback):
             rank_zero_info(f"{found} of {total} hidden units were dormant and begin anew (step {trainer.global_step})")
 
 
-class _Look:
-    """How often the hidden units of one block fire, and the mean of what they see."""
+class Activity:
+    """How often the hidden units of one block fire while it trains, and the mean of what they see.
+
+    Attributes:
+        batches: how many went through the block.
+        fired: `[width]`, the share of places where each unit was above zero, summed over the batches.
+        inputs: `[width]`, the mean of each input, summed over the batches.
+        handle: whose `remove` ends the count.
+    """
 
     def __init__(self, block: ResidualBlock) -> None:
         self.block = block

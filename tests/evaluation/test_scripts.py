@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from denoise import pretrained
 from denoise.errors import MediaError, UsageError
+from denoise.networks.blocks import ResidualBlock
 from tests.end_to_end.test_speech_weights import voice
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -43,7 +46,7 @@ def photo(tmp_path: Path) -> Path:
 
 def test_all_scripts_are_here() -> None:
     sound = ["soft_voices", "sound_memory", "sound_seams", "speech", "speech_speed"]
-    pictures = ["awgn", "camera", "drawings", "hole_area", "inpainting", "jpeg", "memory", "seams", "speed"]
+    pictures = ["awgn", "camera", "dormant", "drawings", "hole_area", "inpainting", "jpeg", "memory", "seams", "speed"]
     assert sorted(SCRIPTS) == sorted(["autoencoders", "training", *sound, *pictures])
 
 
@@ -73,7 +76,17 @@ def test_a_wrong_request_ends_in_one_sentence(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(script("_common"), "PACKAGES", {})
-    data = name in ("autoencoders", "awgn", "camera", "inpainting", "jpeg", "soft_voices", "speech", "training")
+    data = name in (
+        "autoencoders",
+        "awgn",
+        "camera",
+        "dormant",
+        "inpainting",
+        "jpeg",
+        "soft_voices",
+        "speech",
+        "training",
+    )
     model = name not in ("autoencoders", "training")
     options = ["--data", "nothere"] * data + ["--model", "nope"] * model
     monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", *options])
@@ -142,6 +155,22 @@ def test_awgn_counts_every_picture(script: Load, pictures: Path, tiny_weights: P
     (folder / "broken.png").write_bytes(b"no picture")
     with pytest.raises(MediaError, match=r"broken\.png"):
         script("awgn").main(["--data", str(folder), "--model", str(tiny_weights), "--sigmas", "25"])
+
+
+def test_dormant_counts_the_units_of_every_block(
+    script: Load, pictures: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    tiny = pretrained.load(tiny_weights)
+    block = next(part for part in tiny.network.modules() if isinstance(part, ResidualBlock))
+    torch.nn.init.zeros_(block.first.weight[0])  # answers to nothing
+    weights, numbers = tmp_path / "idle", tmp_path / "dormant.json"
+    pretrained.save(weights, tiny)
+    script("dormant").main(["--data", str(pictures), "--model", str(weights), "--json", str(numbers)])
+    *rows, whole = json.loads(numbers.read_text())["rows"]
+    assert rows[0]["block"] == "encoder.0.0"
+    assert rows[0]["never fire"] >= 1
+    assert whole["units"] == sum(row["units"] for row in rows)
+    assert rows[0]["never fire"] <= whole["never fire"] <= whole["rarely fire"] <= whole["units"]
 
 
 def test_drawings(script: Load, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

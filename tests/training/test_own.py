@@ -91,6 +91,8 @@ def test_numbers_close_to_zero_are_zero_in_a_training_and_not_after_it(
     def product() -> float:
         return (torch.tensor([1e-30]) * 1e-10).item()
 
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot")
     seen = []
     step = Restoration.training_step
 
@@ -100,5 +102,5 @@ def test_numbers_close_to_zero_are_zero_in_a_training_and_not_after_it(
 
     monkeypatch.setattr(Restoration, "training_step", spy)
     _train()
-    assert set(seen) == ({0.0} if torch.backends.cpu.get_cpu_capability() != "DEFAULT" else {product()})
+    assert set(seen) == {0.0}
     assert product() > 0
