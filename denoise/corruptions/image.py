@@ -5,15 +5,7 @@ from __future__ import annotations
 from denoise.corruptions.camera import Camera, Demosaic, Sensor
 from denoise.corruptions.degradations import AsJpeg, Blur, Downsample, Jpeg, Quantize
 from denoise.corruptions.drawings import Drawing
-from denoise.corruptions.noise import (
-    CorrelatedGaussian,
-    Desaturate,
-    Gaussian,
-    Gray,
-    PoissonGaussian,
-    SaltAndPepper,
-    Speckle,
-)
+from denoise.corruptions.noise import CorrelatedGaussian, Gaussian, Gray, PoissonGaussian, SaltAndPepper, Speckle
 
 __all__ = [
     "AsJpeg",
@@ -21,7 +13,6 @@ __all__ = [
     "Camera",
     "CorrelatedGaussian",
     "Demosaic",
-    "Desaturate",
     "Downsample",
     "Drawing",
     "Gaussian",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from denoise.corruptions.base import Combination, Corrupted, Corruption, OneOf, Params, require_undamaged
+from denoise.corruptions.base import Combination, Corrupted, Corruption, OneOf, Params
 from denoise.corruptions.draws import Range, as_fraction, as_range, normal, uniform
 from denoise.corruptions.filters import filter_rows_columns, gaussian_taps, local_level, luma
 
@@ -160,36 +160,6 @@ class _OneBand(Combination):
         for name, member in self.members():
             after = member.follow(after, params[name])
         return _on_both(lambda gray: gray.repeat(1, bands, 1, 1), after)
-
-
-class Desaturate(Combination):
-    """A corruption that meets the picture with paler colours: each of its bands is drawn towards its luma.
-
-    Many photographs, those of the usual benchmarks too, are less colourful than the pictures that one collects to train
-    on. Noise keeps all of its colour, so put it around everything else.
-
-    Args:
-        corruption: what happens to the paler picture.
-        saturation: what is left of the colours, 0 (gray) to 1 (all), drawn per example.
-    """
-
-    def __init__(self, corruption: Corruption, saturation: Range = (0.3, 1.0)) -> None:
-        super().__init__([corruption])
-        self.saturation = as_range(saturation, "saturation", 0.0, 1.0)
-
-    def draw(self, clean: Tensor, generator: torch.Generator) -> Params:
-        """What is left of the colours, and the draw of the corruption."""
-        saturation = uniform(self.saturation, clean, generator)
-        return {"saturation": saturation, **{name: member.draw(clean, generator) for name, member in self.members()}}
-
-    def follow(self, before: Corrupted, params: Params) -> Corrupted:
-        """The corruption of the paler picture."""
-        require_undamaged(before, "Desaturate")
-        pale = torch.lerp(luma(before.target), before.target, params["saturation"])
-        after = replace(before, observed=pale, target=pale)
-        for name, member in self.members():
-            after = member.follow(after, params[name])
-        return after
 
 
 def _on_both(change: Callable[[Tensor], Tensor], batch: Corrupted) -> Corrupted:

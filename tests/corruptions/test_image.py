@@ -16,7 +16,6 @@ EVERY = [
     *PICTURES.values(),
     lambda: image.Gray(image.Camera(), 0.5),
     lambda: image.AsJpeg(image.Camera(), 0.5),
-    lambda: image.Desaturate(image.Camera()),
     lambda: image.Drawing(image.Camera()),
 ]
 

@@ -7,11 +7,10 @@ import torch
 from skimage.util import random_noise
 from torch import Tensor
 
-from denoise.corruptions.base import Compose, Corrupted, Identity
+from denoise.corruptions.base import Compose, Corrupted
 from denoise.corruptions.image import (
     Blur,
     CorrelatedGaussian,
-    Desaturate,
     Gaussian,
     Gray,
     Jpeg,
@@ -20,7 +19,6 @@ from denoise.corruptions.image import (
     Sensor,
     Speckle,
 )
-from denoise.errors import UsageError
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -149,33 +147,3 @@ def test_gray_happens_to_single_examples() -> None:
 def test_gray_works_around_codecs_and_sensors() -> None:
     result = Gray(Compose([Sensor(), Jpeg()]), probability=1.0)(torch.rand(2, 3, 16, 16, generator=seeded()), seeded())
     assert torch.equal(result.observed[:, 0], result.observed[:, 2])
-
-
-def test_desaturate_takes_colour_from_the_picture_and_not_from_its_noise() -> None:
-    clean = torch.rand(4, 3, 64, 64, generator=seeded(1))
-    result = Desaturate(Gaussian(25.0), saturation=0.4)(clean, seeded())
-    gray = (clean * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    torch.testing.assert_close(result.target, gray + 0.4 * (clean - gray))
-    assert_level(result, 25.0)
-    noise = (result.observed - result.target).transpose(0, 1).flatten(1)
-    assert torch.corrcoef(noise).fill_diagonal_(0).abs().max().item() < 0.03
-
-
-def test_desaturate_draws_per_example_and_ends_at_all_and_none() -> None:
-    clean = torch.rand(100, 3, 8, 8, generator=seeded(1))
-    drawn = Desaturate(Identity(), saturation=(0.3, 0.7))(clean, seeded()).target
-    left = (drawn.std(1) / clean.std(1)).flatten(1)
-    assert left.std(1).max().item() < 1e-3
-    assert left.min().item() >= 0.3 - 1e-3
-    assert left.max().item() <= 0.7 + 1e-3
-    assert left.mean().item() == pytest.approx(0.5, abs=0.05)
-    torch.testing.assert_close(Desaturate(Identity(), 1.0)(clean, seeded()).target, clean)
-    gray = Desaturate(Identity(), 0.0)(clean, seeded()).target
-    torch.testing.assert_close(gray, gray[:, :1].expand_as(gray))
-
-
-def test_desaturate_refuses_what_makes_no_sense() -> None:
-    with pytest.raises(UsageError, match="saturation"):
-        Desaturate(Gaussian(), saturation=1.5)
-    with pytest.raises(UsageError, match="throw away the damage"):
-        Compose([Gaussian(), Desaturate(Identity())])(flat(0.5), seeded())
