@@ -20,28 +20,24 @@ from denoise.errors import UsageError
 from denoise.evaluation.benchmark import corrupted, pictures_below
 from denoise.loading import load
 from denoise.networks.blocks import ResidualBlock
-from denoise.training.dormant import Activity
-
-RARELY = 1e-3
-"""Below this share of the places a unit counts as rarely firing, as in `RecycleDormant`"""
+from denoise.training.dormant import RARELY, Activity
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, model="gaussian")
     options.add_argument("--data", type=Path, required=True, help="folder of clean pictures")
-    damages = [f"gaussian:sigma={sigma}" for sigma in (5, 25, 50)]
-    options.add_argument("--corruptions", nargs="+", default=damages, help="what is done to each of the pictures")
+    usual = [f"gaussian:sigma={sigma}" for sigma in (5, 25, 50)]
+    options.add_argument("--corruptions", nargs="+", default=usual, help="what is done to each of the pictures")
     chosen = options.parse_args(arguments)
     restorer = load(chosen.model, dtype=chosen.dtype)
     network = restorer.network.train()  # which is when activity is counted
     blocks = {name: Activity(part) for name, part in network.named_modules() if isinstance(part, ResidualBlock)}
     if not blocks:
         raise UsageError(f"{chosen.model} has no residual blocks; give weights of a network that has, as `gaussian`.")
-    for damage in chosen.corruptions:
-        parse(damage)  # before any work
+    paths, damages = pictures_below(chosen.data), [parse(damage) for damage in chosen.corruptions]
     with torch.inference_mode():
-        for damage in chosen.corruptions:
-            for _, _, seen in corrupted(pictures_below(chosen.data), damage):
+        for damage in damages:
+            for _, _, seen in corrupted(paths, damage):
                 assert seen.condition is not None  # no corruption of pictures tells nothing
                 bands = seen.observed.expand(-1, network.channels, -1, -1)  # also of gray pictures
                 inputs = [_fit(signal, network.multiple_of) for signal in (bands, seen.condition)]

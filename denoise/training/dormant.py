@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from denoise.corruptions.draws import as_fraction
+from denoise.errors import UsageError
 from denoise.networks.blocks import ResidualBlock
 from denoise.training.checks import require_within
 from denoise.training.modules import Restoration
+
+RARELY = 1e-3
+"""A unit that fires in a smaller share of the places than this is dormant"""
 
 
 class RecycleDormant(L.Callback):
@@ -22,8 +26,8 @@ class RecycleDormant(L.Callback):
     What a ReLU holds at zero everywhere gets no gradient and stays there, more and more of it in a long training: what
     it costs to compute is wasted. New input weights are drawn as a new block has them, less what answers to the mean of
     all inputs, so that the unit fires in about half of the places; its output weights become zero, so that what the
-    network computes stays as it was. After `latest` nothing is recycled, for which the time left would be too short,
-    and an average of the weights would hold units that are half the old and half the new ones.
+    network computes stays nearly as it was. After `latest` nothing is recycled, for which the time left would be too
+    short, and an average of the weights would hold units that are half the old and half the new ones.
 
     Source: Sokar et al., "The dormant neuron phenomenon in deep reinforcement learning", ICML 2023.
 
@@ -34,7 +38,9 @@ class RecycleDormant(L.Callback):
         latest: how much of the training may be done, 0..1.
     """
 
-    def __init__(self, every_n_steps: int = 500, batches: int = 32, least: float = 1e-3, latest: float = 0.75) -> None:
+    def __init__(
+        self, every_n_steps: int = 500, batches: int = 32, least: float = RARELY, latest: float = 0.75
+    ) -> None:
         require_within("every_n_steps", every_n_steps, 1)
         require_within("batches", batches, 1)
         self.every_n_steps = every_n_steps
@@ -52,11 +58,19 @@ class RecycleDormant(L.Callback):
         """Go on with the looks where they were."""
         self._due = state_dict["due"]
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Raise UsageError where the network has no residual blocks that learn."""
+        if not any(block.first.weight.requires_grad for block in _blocks(pl_module)):
+            raise UsageError(
+                "RecycleDormant found no residual blocks that learn in the network of this training; leave it out of "
+                "the callbacks."
+            )
+
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Begin to look."""
         assert isinstance(pl_module, Restoration)
         if not self._looks and trainer.global_step >= self._due and pl_module.progress() <= self.latest:
-            self._looks = [Activity(block) for block in pl_module.network.modules() if isinstance(block, ResidualBlock)]
+            self._looks = [Activity(block) for block in _blocks(pl_module)]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Recycle what was dormant all the while."""
@@ -68,11 +82,17 @@ class RecycleDormant(L.Callback):
             look.handle.remove()
             mean = trainer.strategy.reduce(look.inputs / look.batches, reduce_op="mean")
             fired = trainer.strategy.reduce(look.fired / look.batches, reduce_op="mean")
-            recycle(look.block, fired < self.least, mean, generator)
-            found, total = found + int((fired < self.least).sum()), total + len(fired)
+            dormant = fired < self.least
+            recycle(look.block, dormant, mean, generator)
+            found, total = found + int(dormant.sum()), total + len(dormant)
         self._looks, self._due = [], trainer.global_step + self.every_n_steps
         if found:
             rank_zero_info(f"{found} of {total} hidden units were dormant and begin anew (step {trainer.global_step})")
+
+
+def _blocks(module: L.LightningModule) -> list[ResidualBlock]:
+    assert isinstance(module, Restoration)
+    return [part for part in module.network.modules() if isinstance(part, ResidualBlock)]
 
 
 class Activity:

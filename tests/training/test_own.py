@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from denoise.errors import DenoiseError
+from denoise.errors import DenoiseError, UsageError
 from denoise.training.main import train
 from denoise.training.modules import Restoration
 from tests.conftest import run
@@ -104,3 +104,9 @@ def test_numbers_close_to_zero_are_zero_in_a_training_and_not_after_it(
     _train()
     assert set(seen) == {0.0}
     assert product() > 0
+
+
+def test_idle_units_of_a_network_that_does_not_learn_are_not_begun_anew(folder: Path) -> None:
+    option = "--trainer.callbacks+=denoise.training.dormant.RecycleDormant"
+    with pytest.raises(UsageError, match="RecycleDormant found no residual blocks that learn"):
+        _train("--model", "denoise.training.levels.NoiseLevelEstimation", option)
